@@ -1,0 +1,1 @@
+"""The AWS REST-JSON protocol, driven by botocore's service models."""

@@ -1,0 +1,1 @@
+"""One file a verb; speaks HTTP to the server like any client."""

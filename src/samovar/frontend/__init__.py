@@ -1,0 +1,1 @@
+"""The only role that speaks to clients: authenticate, parse, resolve, lease, stream."""

@@ -1,0 +1,1 @@
+"""The control-plane operations of the Lambda API, one noun a file."""

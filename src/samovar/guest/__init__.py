@@ -1,0 +1,1 @@
+"""What runs inside an instance. Standard library only; imports nothing above itself."""

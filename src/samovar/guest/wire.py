@@ -1,0 +1,91 @@
+"""The channel between a worker and the runtime loop inside an instance: frames on a stream socket.
+
+How this works. Each frame is a fixed header, a small JSON object (`meta`) and a body of bytes:
+
+    type: u8 │ meta length: u32 │ body length: u32 │ meta │ body          (big-endian)
+
+The worker speaks first with one INIT, the loop answers READY or INIT_ERROR; from then on one
+INVOKE at a time is answered by one RESPONSE or ERROR. The worker trusts nothing that it reads:
+`FrameReader` refuses frames over its bounds, and whoever reads a frame that is out of turn ends
+the instance.
+
+This file is used on both sides, so it is standard library only and runs on every Python that an
+instance may have (3.9 and later).
+"""
+
+import json
+import struct
+
+HEADER = struct.Struct("!BII")
+
+INIT = 1
+"""worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime"}. body: empty."""
+READY = 2
+"""loop → worker: init is over. meta: {}. body: empty."""
+INIT_ERROR = 3
+"""loop → worker: init failed; the loop exits next. body: AWS's error document (JSON)."""
+INVOKE = 4
+"""worker → loop. meta: {"id", "arn", "deadline_ms", "client_context", "trace_id"}. body: event."""
+RESPONSE = 5
+"""loop → worker: the handler returned. meta: {}. body: its result (JSON)."""
+ERROR = 6
+"""loop → worker: the handler failed. meta: {"type"}. body: AWS's error document (JSON)."""
+
+MAX_META_BYTES = 64 * 1024
+MAX_BODY_BYTES = 6 * 1024 * 1024 + 64 * 1024
+"""A response over AWS's 6 MB is told apart from a breach of protocol, hence the slack.
+A loop that has a larger one sends an ERROR of type Function.ResponseSizeTooLarge instead."""
+
+RECV_BYTES = 64 * 1024
+
+
+class ProtocolError(Exception):
+    """The other side broke the protocol."""
+
+
+def encode(kind, meta=None, body=b""):
+    """Return one frame as bytes. `meta` is a dict of JSON values, or None for {}."""
+    meta_bytes = json.dumps(meta).encode() if meta else b""
+    return b"".join((HEADER.pack(kind, len(meta_bytes), len(body)), meta_bytes, body))
+
+
+class FrameReader:
+    """Turns the bytes of one direction into frames.
+
+    `feed(data)` returns the list of frames completed by `data`, each `(kind, meta, body)`;
+    `ProtocolError` where a header promises more than the bounds or meta is not a JSON object.
+    """
+
+    def __init__(self, max_body_bytes=MAX_BODY_BYTES):
+        self._buffer = bytearray()
+        self._max_body_bytes = max_body_bytes
+
+    def feed(self, data):
+        """Add bytes; return the frames that are now whole, oldest first."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        while len(buffer) >= HEADER.size:
+            kind, meta_len, body_len = HEADER.unpack_from(buffer)
+            if meta_len > MAX_META_BYTES or body_len > self._max_body_bytes:
+                raise ProtocolError("frame of %d + %d bytes" % (meta_len, body_len))
+            end = HEADER.size + meta_len + body_len
+            if len(buffer) < end:
+                break
+            body_at = HEADER.size + meta_len
+            meta = _parse_meta(bytes(buffer[HEADER.size : body_at]))
+            frames.append((kind, meta, bytes(buffer[body_at:end])))
+            del buffer[:end]
+        return frames
+
+
+def _parse_meta(raw):
+    if not raw:
+        return {}
+    try:
+        meta = json.loads(raw)
+    except ValueError as error:
+        raise ProtocolError("meta is not JSON") from error
+    if not isinstance(meta, dict):
+        raise ProtocolError("meta is not an object")
+    return meta

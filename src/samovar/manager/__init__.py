@@ -1,0 +1,1 @@
+"""Owns the instances of each function version: states, queue, limits, warm pool."""

@@ -1,0 +1,1 @@
+"""The domain's values: frozen, without I/O, shared by every role."""

@@ -1,0 +1,137 @@
+"""A function, its versions and its aliases: what a client configured.
+
+A *function* has one mutable version, `$LATEST`, and immutable numbered ones. A `FunctionVersion`
+is everything that makes an instance what it is; `revision_id` changes with any change to it, so
+`(arn, revision_id)` names code plus configuration exactly, and an instance is never used for
+another one (invariant 4).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+LATEST = "$LATEST"
+
+MIB_PER_VCPU = 1769
+"""AWS: at 1,769 MB a function has the equivalent of one vCPU."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FunctionId:
+    """Who a function is: unique within an account and region."""
+
+    account: str
+    region: str
+    name: str
+
+    @property
+    def arn(self) -> str:
+        """The unqualified ARN."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+
+    def qualified_arn(self, qualifier: str) -> str:
+        """The ARN of one version or alias."""
+        return f"{self.arn}:{qualifier}"
+
+
+class State(StrEnum):
+    """The lifecycle of a function version; `VERSION_MOVES` is its transition table."""
+
+    PENDING = "Pending"
+    ACTIVE = "Active"
+    FAILED = "Failed"
+
+
+VERSION_MOVES: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.ACTIVE, State.FAILED}),
+    State.ACTIVE: frozenset(),
+    State.FAILED: frozenset(),
+}
+"""A new version is prepared (its code unpacked, its runtime made ready) once."""
+
+
+class UpdateStatus(StrEnum):
+    """The lifecycle of an update to `$LATEST`; `UPDATE_MOVES` is its transition table."""
+
+    SUCCESSFUL = "Successful"
+    FAILED = "Failed"
+    IN_PROGRESS = "InProgress"
+
+
+UPDATE_MOVES: Mapping[UpdateStatus, frozenset[UpdateStatus]] = {
+    UpdateStatus.IN_PROGRESS: frozenset({UpdateStatus.SUCCESSFUL, UpdateStatus.FAILED}),
+    UpdateStatus.SUCCESSFUL: frozenset({UpdateStatus.IN_PROGRESS}),
+    UpdateStatus.FAILED: frozenset({UpdateStatus.IN_PROGRESS}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRef:
+    """A code package in the object store, named by its content."""
+
+    sha256_hex: str
+    size_bytes: int
+    """Of the zip, packed."""
+
+
+VersionKey = NewType("VersionKey", str)
+"""`arn:qualifier#revision`: code and configuration, exactly. Instances are pooled by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVersion:
+    """One version of a function, with the whole configuration that its instances run with."""
+
+    id: FunctionId
+    version: str
+    """`$LATEST` or a number from 1."""
+    revision_id: str
+    runtime: str
+    handler: str
+    role: str
+    code: CodeRef
+    last_modified: dt.datetime
+    description: str = ""
+    memory_mib: int = 128
+    timeout_s: int = 3
+    ephemeral_storage_mib: int = 512
+    environment: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = "x86_64"
+    state: State = State.PENDING
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    last_update_status: UpdateStatus = UpdateStatus.SUCCESSFUL
+    last_update_reason: str | None = None
+    last_update_reason_code: str | None = None
+
+    @property
+    def key(self) -> VersionKey:
+        """What instances of exactly this code and configuration are pooled by."""
+        return VersionKey(f"{self.id.qualified_arn(self.version)}#{self.revision_id}")
+
+    @property
+    def arn(self) -> str:
+        """The qualified ARN."""
+        return self.id.qualified_arn(self.version)
+
+    @property
+    def vcpus(self) -> float:
+        """CPU share: it follows memory."""
+        return self.memory_mib / MIB_PER_VCPU
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for a version, or for two with a weight: `routing` maps the second to its share."""
+
+    id: FunctionId
+    name: str
+    version: str
+    revision_id: str
+    description: str = ""
+    routing: Mapping[str, float] = field(default_factory=dict)
+    """Additional version → weight in (0, 1); the rest goes to `version`."""

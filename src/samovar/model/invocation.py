@@ -1,0 +1,77 @@
+"""One invocation: what was asked, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
+"""Synchronous request and response: AWS's 6 MB."""
+
+INIT_LIMIT_S = 10.0
+"""AWS's bound on the init phase of an on-demand instance."""
+
+
+class ColdCause(StrEnum):
+    """Why no idle instance could take a request."""
+
+    FIRST = "first"
+    """No instance of this code and configuration has run yet (new, updated, or after a restart)."""
+    SCALE_OUT = "scale-out"
+    """All instances were busy."""
+    EXPIRED = "expired"
+    """The last one was stopped for being idle."""
+    EVICTED = "evicted"
+    """The last one was stopped to make room."""
+    REPLACED = "replaced"
+    """The last one crashed, timed out or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One event on its way to one instance."""
+
+    request_id: str
+    function_arn: str
+    """As the client named it, qualifier included: `context.invoked_function_arn`."""
+    payload: bytes
+    client_context: str | None = None
+    """JSON text, decoded from base64."""
+    trace_id: str | None = None
+    want_log_tail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one invocation went, in milliseconds: the `Server-Timing` header."""
+
+    queue_ms: float = 0.0
+    place_ms: float = 0.0
+    start_ms: float = 0.0
+    init_ms: float = 0.0
+    run_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an invocation."""
+
+    payload: bytes
+    function_error: str | None = None
+    """`Unhandled` when the function failed: the `X-Amz-Function-Error` header."""
+    log_tail: bytes = b""
+    """The last 4 KiB of the invocation's log."""
+    run_ms: float = 0.0
+    instance_survives: bool = True
+    """False when the instance must not be used again (crash, timeout, protocol breach)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartReport:
+    """How an instance came to be."""
+
+    cause: ColdCause | None
+    """None: it was warm."""
+    origin: str = "warm"
+    """`warm`, `blank` (taken from the blank pool) or `fork` (forked on demand)."""
+    timing: Timing = field(default_factory=Timing)

@@ -1,0 +1,1 @@
+"""Owns capacity: filter, then rank. Pure code."""

@@ -1,0 +1,360 @@
+"""The seams between the roles: Protocols only.
+
+Calls go one way: frontend → manager → placement → worker → sandbox. In one process a port is the
+object itself; between processes it is a client with the same Protocol. `wiring.py` decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion, VersionKey
+from samovar.model.instance import InstanceId, WorkerId
+from samovar.model.invocation import Invocation, Outcome, StartReport
+from samovar.model.isolation import Isolation
+
+# ---------------------------------------------------------------- sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What a sandbox needs to know of an instance. Secrets and handlers are not among it:
+    they go over the channel."""
+
+    instance_id: InstanceId
+    runtime: str
+    """`python3.11`, …: an entry of the driver's runtimes."""
+    code_dir: Path
+    """The unpacked code, mounted read-only at /var/task."""
+    memory_mib: int
+    vcpus: float
+    ephemeral_storage_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an instance ended. Exactly one of `code`, `signal` and `failure` is set."""
+
+    code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    failure: str | None = None
+    """It never came to run: why."""
+
+
+class SandboxInstance(Protocol):
+    """One isolated instance, from its start to its end."""
+
+    id: InstanceId
+    channel: socket.socket
+    """Non-blocking stream socket to the runtime loop: frames of `samovar.guest.wire`."""
+    output_fd: int
+    """Non-blocking read end of the pipe that is the instance's stdout and stderr."""
+    exited: asyncio.Future[Exit]
+    """Done when no process of the instance is left. Never fails, never cancelled by callers."""
+    task_root: str
+    """Where the instance itself sees its code: `/var/task`, or the host's path without MOUNTS."""
+
+    @property
+    def origin(self) -> str:
+        """`blank` or `fork`; valid once the instance has spoken on its channel."""
+        ...
+
+    def peak_memory_bytes(self) -> int:
+        """The most memory that the instance has used so far. 0 where it cannot be known."""
+        ...
+
+    def settle(self) -> None:
+        """Init is over: from now on CPU share follows memory. Does not wait."""
+        ...
+
+    async def stop(self) -> None:
+        """Kill every process of the instance, wait until all of it is gone, release what it held
+        (channel and output too). Idempotent. Cancelling it does not keep it alive."""
+        ...
+
+
+class Sandbox(Protocol):
+    """A driver. Instances of different drivers differ in isolation, not in behaviour."""
+
+    isolation: Isolation
+    """Valid after `open`."""
+    runtimes: Mapping[str, str]
+    """Runtimes that this machine can run → what runs them (a path). Valid after `open`."""
+
+    async def open(self) -> None:
+        """Find out what the machine allows, clear what an earlier life left, make ready.
+
+        Raises `PlatformError` when a demanded layer cannot be had."""
+        ...
+
+    async def prepare(self, runtime: str) -> None:
+        """Make starts of this runtime fast (zygote up, blanks waiting). Idempotent."""
+        ...
+
+    async def start(self, spec: SandboxSpec) -> SandboxInstance:
+        """Begin an instance; return as soon as its channel can be written to."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every instance and leave nothing behind."""
+        ...
+
+
+# ---------------------------------------------------------------- worker
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker's answer to `start`: the instance is initialised and idle."""
+
+    origin: str
+    start_ms: float
+    init_ms: float
+
+
+class InitFailedError(Exception):
+    """The function's own init failed: `payload` is AWS's error document, `log_tail` its log."""
+
+    def __init__(self, payload: bytes, log_tail: bytes = b"") -> None:
+        super().__init__(payload.decode(errors="replace"))
+        self.payload = payload
+        self.log_tail = log_tail
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker as placement sees it: capacity and what it has."""
+
+    id: WorkerId
+    memory_mib: int
+    """What it may give to instances in all (real memory × oversubscription ratio)."""
+    free_memory_mib: int
+    isolation: Isolation
+    runtimes: frozenset[str]
+    warm_code: frozenset[str] = frozenset()
+    """sha256 of the code packages that are unpacked on it."""
+    draining: bool = False
+
+
+class Worker(Protocol):
+    """Owns one machine. It has the last word on admission."""
+
+    def status(self) -> WorkerStatus:
+        """What placement decides by."""
+        ...
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Fetch and unpack the code, make the runtime ready. Raises `PlatformError`."""
+        ...
+
+    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
+        """Start an instance and run its init phase.
+
+        Raises `InitFailedError` (the function's fault) or `PlatformError` (no room, no runtime,
+        the sandbox failed); in both cases nothing of the instance is left. When cancelled, too.
+        """
+        ...
+
+    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        """Run one invocation to its end: response, error, crash or timeout.
+
+        Raises `PlatformError` only if the instance is not there or not idle, so the invocation
+        has not begun. When cancelled (the client went away), the invocation runs on to its end
+        and the instance is busy until then."""
+        ...
+
+    async def stop(self, instance: InstanceId) -> None:
+        """End an instance; returns when nothing of it is left. Unknown ones are no error."""
+        ...
+
+    def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
+        """Have `callback` called when an instance ends by itself (not by `stop`)."""
+        ...
+
+
+# ---------------------------------------------------------------- placement
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What an instance needs of a worker."""
+
+    runtime: str
+    memory_mib: int
+    code_sha256: str
+
+
+class Placement(Protocol):
+    """Owns capacity."""
+
+    def place(self, need: Need, workers: Sequence[WorkerStatus]) -> WorkerId | None:
+        """Return the worker to start on, or None where none has room."""
+        ...
+
+
+# ---------------------------------------------------------------- manager
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to send exactly one invocation to one instance."""
+
+    instance: InstanceId
+    worker: Worker
+    version: FunctionVersion
+    start: StartReport
+
+
+class Manager(Protocol):
+    """Owns the instances of each function version."""
+
+    async def acquire(self, version: FunctionVersion) -> Lease:
+        """Wait for the first instance that is free, starting one where needed.
+
+        Raises `PlatformError` TOO_MANY_REQUESTS (with AWS's reason) over a limit or where no
+        worker has room, UNAVAILABLE while draining, and `InitFailedError`. When cancelled, the
+        request leaves the queue."""
+        ...
+
+    def release(self, lease: Lease, outcome: Outcome | None) -> None:
+        """Give an instance back; `None` when it is not known whether it can be used again."""
+        ...
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Make a new version ready to start. Raises `PlatformError`."""
+        ...
+
+    def supersede(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
+        """Stop instances of `version` other than `current` (None: all) as they become idle."""
+        ...
+
+    def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
+        """Enforce a function's reserved concurrency from now on; None removes it."""
+        ...
+
+    def set_reserved_concurrencies(self, limits: Mapping[FunctionId, int]) -> None:
+        """All of them at once, at start-up."""
+        ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new requests, let running ones finish within `timeout_s`, stop everything."""
+        ...
+
+
+# ---------------------------------------------------------------- stores
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a listing. `marker` continues it; None at the end."""
+
+    items: Sequence[Item]
+    marker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """What belongs to a function as a whole rather than to a version."""
+
+    id: FunctionId
+    reserved_concurrency: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class FunctionStore(Protocol):
+    """Durable functions, versions and aliases. Each method is one transaction, durable on return.
+
+    Errors are `PlatformError`: NOT_FOUND ("Function not found: ARN"), CONFLICT ("Function already
+    exist: NAME"), PRECONDITION_FAILED where `revision_id` is given and is not the current one.
+    """
+
+    async def create(self, latest: FunctionVersion, tags: Mapping[str, str]) -> None: ...
+    async def get(self, function: FunctionId, version: str) -> FunctionVersion: ...
+    async def record(self, function: FunctionId) -> FunctionRecord: ...
+    async def list_functions(
+        self, account: str, region: str, *, all_versions: bool, marker: str | None, limit: int
+    ) -> Page[FunctionVersion]: ...
+    async def list_versions(
+        self, function: FunctionId, *, marker: str | None, limit: int
+    ) -> Page[FunctionVersion]: ...
+    async def replace(self, version: FunctionVersion, *, expected_revision_id: str) -> None:
+        """Put a new value in place of a version whose revision is still the expected one."""
+        ...
+
+    async def publish(self, function: FunctionId, build: PublishBuilder) -> FunctionVersion:
+        """Add the next numbered version, made by `build(latest, newest_published, number)`;
+        `build` may return `newest_published` to say that nothing has changed."""
+        ...
+
+    async def delete_function(self, function: FunctionId) -> None:
+        """With all its versions and aliases."""
+        ...
+
+    async def delete_version(self, function: FunctionId, version: str) -> None:
+        """CONFLICT while an alias points to it."""
+        ...
+
+    async def create_alias(self, alias: Alias) -> None: ...
+    async def get_alias(self, function: FunctionId, name: str) -> Alias: ...
+    async def list_aliases(
+        self, function: FunctionId, *, version: str | None, marker: str | None, limit: int
+    ) -> Page[Alias]: ...
+    async def replace_alias(self, alias: Alias, *, expected_revision_id: str) -> None: ...
+    async def delete_alias(self, function: FunctionId, name: str) -> None:
+        """Deleting what is not there is no error, as AWS has it."""
+        ...
+
+    async def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None: ...
+    async def reserved_concurrencies(self) -> Mapping[FunctionId, int]: ...
+    async def pending(self) -> Sequence[FunctionVersion]:
+        """Versions in state Pending or with an update in progress, for start-up to go on with."""
+        ...
+
+    async def code_in_use(self) -> frozenset[str]:
+        """sha256 (hex) of every code package that a version refers to."""
+        ...
+
+
+PublishBuilder = Callable[[FunctionVersion, FunctionVersion | None, int], FunctionVersion]
+
+
+class CodeStore(Protocol):
+    """Code packages by content, and the buckets that Code.S3Bucket names."""
+
+    async def put(self, package: bytes) -> CodeRef:
+        """Keep a package; durable on return. Idempotent."""
+        ...
+
+    async def get(self, sha256_hex: str) -> bytes:
+        """Raises `PlatformError` NOT_FOUND."""
+        ...
+
+    async def from_bucket(self, bucket: str, key: str) -> bytes:
+        """Read an object that a client named. Raises `PlatformError` INVALID_PARAMETER with AWS's
+        wording where it is not there, and INVALID_PARAMETER where it is over the package limit."""
+        ...
+
+    async def sweep(self, in_use: frozenset[str]) -> int:
+        """Delete packages that nothing refers to; return how many."""
+        ...
+
+
+class LogStore(Protocol):
+    """What functions print. Appending never waits and never fails the caller: bounded in size."""
+
+    def append(self, function: FunctionId, text: bytes) -> None: ...
+    def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
+        """The newest whole lines."""
+        ...
+
+    def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
+        """What is appended from now on, until cancelled."""
+        ...

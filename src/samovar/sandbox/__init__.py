@@ -1,0 +1,1 @@
+"""The drivers that isolate an instance, behind one contract."""

@@ -1,0 +1,1 @@
+"""The process sandbox: namespaces, cgroups and seccomp, forked from a zygote."""

@@ -1,0 +1,1 @@
+"""State in SQL, code in an object store."""

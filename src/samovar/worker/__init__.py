@@ -1,0 +1,1 @@
+"""Owns one machine: admits, starts, invokes, meters and reaps instances."""
