@@ -13,8 +13,14 @@ This file is used on both sides, so it is standard library only and runs on ever
 instance may have (3.9 and later).
 """
 
+from __future__ import annotations
+
 import json
 import struct
+from typing import Any
+
+Meta = dict[str, Any]
+Frame = tuple[int, Meta, bytes]
 
 HEADER = struct.Struct("!BII")
 
@@ -43,7 +49,7 @@ class ProtocolError(Exception):
     """The other side broke the protocol."""
 
 
-def encode(kind, meta=None, body=b""):
+def encode(kind: int, meta: Meta | None = None, body: bytes = b"") -> bytes:
     """Return one frame as bytes. `meta` is a dict of JSON values, or None for {}."""
     meta_bytes = json.dumps(meta).encode() if meta else b""
     return b"".join((HEADER.pack(kind, len(meta_bytes), len(body)), meta_bytes, body))
@@ -56,11 +62,11 @@ class FrameReader:
     `ProtocolError` where a header promises more than the bounds or meta is not a JSON object.
     """
 
-    def __init__(self, max_body_bytes=MAX_BODY_BYTES):
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._buffer = bytearray()
         self._max_body_bytes = max_body_bytes
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> list[Frame]:
         """Add bytes; return the frames that are now whole, oldest first."""
         buffer = self._buffer
         buffer += data
@@ -68,7 +74,7 @@ class FrameReader:
         while len(buffer) >= HEADER.size:
             kind, meta_len, body_len = HEADER.unpack_from(buffer)
             if meta_len > MAX_META_BYTES or body_len > self._max_body_bytes:
-                raise ProtocolError("frame of %d + %d bytes" % (meta_len, body_len))
+                raise ProtocolError(f"frame of {meta_len} + {body_len} bytes")
             end = HEADER.size + meta_len + body_len
             if len(buffer) < end:
                 break
@@ -79,7 +85,7 @@ class FrameReader:
         return frames
 
 
-def _parse_meta(raw):
+def _parse_meta(raw: bytes) -> Meta:
     if not raw:
         return {}
     try:
