@@ -1,0 +1,115 @@
+"""The configuration: read once, frozen, passed down. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class IsolationMode(StrEnum):
+    """What `--isolation` may say."""
+
+    AUTO = "auto"
+    """The best that this machine allows; what is missing is printed."""
+    PROCESS = "process"
+    """Every layer of the process sandbox, or refuse to start."""
+    NONE = "none"
+    """No isolation: for debugging trusted code."""
+
+
+class LogFormat(StrEnum):
+    """How the platform writes its own log."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class ConfigError(Exception):
+    """A setting that makes no sense; the message names it and what it may be."""
+
+
+PREFIX = "SAMOVAR_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of `samovar up`. Each is also an environment variable, `SAMOVAR_<NAME>`."""
+
+    host: str = "127.0.0.1"
+    port: int = 9000
+    """0 picks a free one."""
+    data_dir: Path = Path(".samovar")
+    isolation: IsolationMode = IsolationMode.AUTO
+    examples: bool = True
+    log_format: LogFormat = LogFormat.CONSOLE
+    drain_timeout_s: float = 30.0
+    """How long running invocations may go on after SIGTERM."""
+    blanks: int = 8
+    """Blank sandboxes that wait for code, for each runtime in use. 0: fork on demand only."""
+    idle_timeout_s: float = 600.0
+    """An instance that has had nothing to do for so long is stopped."""
+    account_concurrency: int = 1000
+    """Invocations at once, over all functions (AWS's default quota)."""
+    queue_timeout_s: float = 60.0
+    """How long a request may wait for capacity or for an instance to come up."""
+    memory_mib: int = 0
+    """Memory that instances may be promised in all. 0: nine tenths of the machine's."""
+    memory_oversubscription: float = 4.0
+    """Promised ÷ real memory. Most functions use a fraction of what they declare."""
+    invoke_body_limit_bytes: int = 6 * 1024 * 1024
+
+    @classmethod
+    def from_sources(cls, environ: Mapping[str, str] = os.environ, **flags: Any) -> Config:
+        """Flags that are not None, over `SAMOVAR_…` variables, over defaults.
+
+        Raises `ConfigError` for a value of the wrong type or out of its range.
+        """
+        values: dict[str, Any] = {}
+        for spec in fields(cls):
+            given = flags.pop(spec.name, None)
+            if given is None:
+                given = environ.get(PREFIX + spec.name.upper())
+            if given is not None:
+                values[spec.name] = _convert(spec.name, type(getattr(_DEFAULTS, spec.name)), given)
+        if flags:
+            raise ConfigError(f"unknown settings: {', '.join(sorted(flags))}")
+        config = cls(**values)
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        bounds: tuple[tuple[str, float, float], ...] = (
+            ("port", 0, 65535),
+            ("drain_timeout_s", 0, 3600),
+            ("blanks", 0, 1024),
+            ("idle_timeout_s", 0.1, 7 * 86400),
+            ("account_concurrency", 1, 1_000_000),
+            ("queue_timeout_s", 0.01, 900),
+            ("memory_mib", 0, 1 << 24),
+            ("memory_oversubscription", 0.1, 1000),
+        )
+        for name, low, high in bounds:
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"{name} must be between {low} and {high}")
+
+
+def _convert(name: str, kind: type, given: Any) -> Any:
+    if kind is bool and isinstance(given, str):
+        truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if given.lower() not in truth:
+            raise ConfigError(f"{name} must be true or false, not {given!r}")
+        return truth[given.lower()]
+    if issubclass(kind, Path):
+        return Path(given)
+    try:
+        return kind(given)
+    except ValueError as error:
+        choices = f" one of {', '.join(kind)}" if issubclass(kind, StrEnum) else f" {kind.__name__}"
+        raise ConfigError(f"{name} must be{choices}, not {given!r}") from error
+
+
+_DEFAULTS = Config()
