@@ -58,8 +58,8 @@ class Config:
     """How long a request may wait for capacity or for an instance to come up."""
     memory_mib: int = 0
     """Memory that instances may be promised in all. 0: nine tenths of the machine's."""
-    memory_oversubscription: float = 4.0
-    """Promised ÷ real memory. Most functions use a fraction of what they declare."""
+    memory_oversubscription: float = 1.0
+    """Promised ÷ real memory. Over 1, functions that use what they declare can be refused."""
     invoke_body_limit_bytes: int = 6 * 1024 * 1024
 
     @classmethod
