@@ -1,0 +1,155 @@
+"""The SQL database: how the platform reads and writes it.
+
+How this works. Reads take any pooled connection and see the last committed state. Writes go one
+at a time, each in a transaction that takes SQLite's write lock as it begins (BEGIN IMMEDIATE), so
+it never finds half-way that another has overtaken it (SQLITE_BUSY_SNAPSHOT, which no waiting
+cures). On PostgreSQL neither is needed: rows are locked with FOR UPDATE, which SQLite ignores.
+
+Durability. WAL with synchronous=FULL syncs the log at each commit: what was acknowledged
+survives a power cut, not only a kill. WAL's default, NORMAL, syncs at checkpoints alone and would
+lose the last commits. A sync costs milliseconds, but only deploying a function and accepting an
+asynchronous event write; a synchronous invocation never does (invariant 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.store.migrate import check_revision, migrate
+
+CONNECTIONS = 4
+"""Each connection to SQLite is a thread."""
+
+POOL_WAIT_S = 10.0
+"""How long a read may wait for a connection."""
+
+WRITE_WAIT_S = 10.0
+"""How long a write may wait for the writes before it, in this process and in others."""
+
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+_WRITES = "samovar_writes"
+"""Execution option: transactions of this connection write."""
+
+
+class Database:
+    """An open database, at the newest schema."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._reader = engine
+        self._writer = engine.execution_options(**{_WRITES: True})
+        self._write_turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Open and migrate a database: `sqlite+aiosqlite:///PATH`, made if it is not there.
+
+        Raises `PlatformError` SERVICE if a newer Samovar wrote it or it cannot be opened.
+        """
+        database = cls(_engine(sa.make_url(url)))
+        try:
+            async with database.read() as connection:
+                at_head = await connection.run_sync(check_revision)
+            if not at_head:
+                async with database.write() as connection:
+                    await connection.run_sync(migrate)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Let go of every connection. Idempotent."""
+        await self._reader.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one query: each statement sees the last committed state."""
+        with _as_platform_errors():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: durable when the block has ended, undone when it raises.
+
+        When cancelled, either all of it or nothing has happened.
+        """
+        try:
+            async with asyncio.timeout(WRITE_WAIT_S):
+                await self._write_turn.acquire()
+        except TimeoutError as error:
+            raise _unavailable("too many writes are waiting") from error
+        try:
+            with _as_platform_errors():
+                async with self._writer.begin() as connection:
+                    yield connection
+        finally:
+            self._write_turn.release()
+
+
+class _as_platform_errors:  # noqa: N801 - reads as a verb where it is used
+    """Turns failures of the database into `PlatformError`; a broken constraint is the caller's."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if not isinstance(error, SQLAlchemyError) or isinstance(error, IntegrityError):
+            return
+        if isinstance(error, sa.exc.TimeoutError) or "database is locked" in str(error):
+            raise _unavailable("the database is busy") from error
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise PlatformError(ErrorCode.SERVICE, f"the database failed: {cause}") from error
+
+
+def _unavailable(why: str) -> PlatformError:
+    return PlatformError(ErrorCode.UNAVAILABLE, f"The service is unavailable: {why}.")
+
+
+def _engine(url: sa.URL) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=POOL_WAIT_S)
+    if not url.database or url.database == ":memory:":
+        raise ValueError("a database in memory would lose what was acknowledged: name a file")
+    _make_private(Path(url.database))
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
+        # No implicit transactions by Python's driver: `_begin` says when one begins.
+        connect_args={"isolation_level": None, "timeout": WRITE_WAIT_S},
+    )
+    sa.event.listen(engine.sync_engine, "connect", _configure)
+    sa.event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file readable to us alone before SQLite does with the umask: environment variables
+    of functions are in it. SQLite gives its -wal and -shm files the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _configure(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
