@@ -1,0 +1,143 @@
+"""The runtime loop of a Python instance: INIT once, then one INVOKE after the other.
+
+How this works. The zygote imports this module, and with it everything that the loop needs, once;
+each instance is a fork of it that calls `serve`, so a cold start pays for little but the
+function's own import. The user's code runs in this process and may do anything to it: the loop
+keeps its state in its own frames, flushes guarded, answers with bounded documents, and ends the
+process when it cannot go on. The worker, outside, draws the conclusions.
+
+What a function sees follows AWS's Python runtime:
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from samovar.guest import environment, faults
+from samovar.guest.channel import Channel, ChannelClosedError
+from samovar.guest.context import ContextFactory
+from samovar.guest.handler import load_handler
+from samovar.guest.output import InvocationLog, Output
+from samovar.guest.payload import decode_event, encode_result
+from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
+
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, NoReturn
+
+    from samovar.guest.handler import Handler
+
+_EXIT_AFTER_INIT_ERROR = 1
+_EXIT_UNCAUGHT = 1
+_EXIT_INTERRUPTED = 130
+
+# User code shares the modules: it may replace what it finds in them.
+_getpid = os.getpid
+_exit = os._exit
+
+
+def serve(channel: socket.socket) -> NoReturn:
+    """Run a function in this process until the worker closes the channel.
+
+    Call it in a forked child whose fds 1 and 2 are its log. The process ends here, whatever
+    happens, and nothing of its caller runs on."""
+    status = _EXIT_UNCAUGHT
+    output = None
+    try:
+        channel.set_inheritable(False)
+        channel.setblocking(True)
+        output = Output()
+        status = _serve(Channel(channel), output)
+    except SystemExit as exit_:
+        status = _exit_status(exit_)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        status = _EXIT_INTERRUPTED
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            if output is not None:
+                output.flush()
+        finally:
+            _exit(status)
+
+
+def _serve(channel: Channel, output: Output) -> int:
+    log = InvocationLog(output)
+    log.install()
+    try:
+        kind, init, _ = channel.read()
+        if kind != INIT:
+            raise ProtocolError(f"frame of type {kind} before INIT")
+        own_pid = _getpid()
+        try:
+            environment.prepare(init["env"], init["task_root"])
+            contexts = ContextFactory(init["env"], output.write)
+            handler = load_handler(init["handler"], init["task_root"])
+        except Exception as error:
+            if _getpid() != own_pid:
+                raise
+            document = faults.document(error, "")
+            output.write(faults.log_text(document))
+            channel.write(INIT_ERROR, b"", _json(document))
+            return _EXIT_AFTER_INIT_ERROR
+        if _getpid() != own_pid:
+            return 0
+        output.flush()
+        channel.write(READY, b"", b"")
+        return _answer_invocations(channel, handler, contexts, output, log)
+    except ChannelClosedError:
+        return 0
+
+
+def _answer_invocations(
+    channel: Channel, handler: Handler, contexts: ContextFactory, output: Output, log: InvocationLog
+) -> int:
+    own_pid = _getpid()
+    read, write, flush = channel.read, channel.write, output.flush
+    make_context, set_trace_id = contexts.make, environment.set_trace_id
+    while True:
+        kind, meta, body = read()
+        if kind != INVOKE:
+            raise ProtocolError(f"frame of type {kind} where an INVOKE was due")
+        log.request_id = request_id = meta["id"]
+        set_trace_id(meta.get("trace_id"))
+        kind, answer_meta, event = RESPONSE, b"", None
+        try:
+            event = decode_event(body)
+            body = b""
+            body = encode_result(handler(event, make_context(meta)))
+        except Exception as error:
+            if _getpid() != own_pid:
+                raise
+            document = faults.document(error, request_id)
+            output.write(faults.log_text(document))
+            kind, answer_meta, body = ERROR, _json({"type": document["errorType"]}), _json(document)
+        if _getpid() != own_pid:
+            # The handler forked, and this is the child: the invocation is its parent's to answer.
+            return 0
+        flush()
+        write(kind, answer_meta, body)
+        # An idle instance must not hold the memory of its last event.
+        del meta, body, event
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _exit_status(exit_: SystemExit) -> int:
+    """Return the status that the interpreter would have ended with."""
+    code = exit_.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
