@@ -1,0 +1,106 @@
+"""The worker's end of an instance's channel: one request at a time, one answer.
+
+Everything that comes from the instance is untrusted. A frame that nobody asked for, or that breaks
+the bounds of `samovar.guest.wire`, closes the channel with `ChannelClosedError`; the instance is
+then ended by its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from samovar.guest import wire
+
+
+class ChannelClosedError(Exception):
+    """The instance closed its end, died, or broke the protocol (`breach` says how)."""
+
+    def __init__(self, breach: str | None = None) -> None:
+        super().__init__(breach or "closed")
+        self.breach = breach
+
+
+class Channel:
+    """Frames over a non-blocking stream socket, on the running event loop."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._reader = wire.FrameReader()
+        self._unsent = bytearray()
+        self._answer: asyncio.Future[wire.Frame] | None = None
+        self._closed: ChannelClosedError | None = None
+        self._loop.add_reader(sock, self._readable)
+
+    def request(self, frame: bytes) -> asyncio.Future[wire.Frame]:
+        """Send a frame; the future is the answer. It fails with `ChannelClosedError`."""
+        answer: asyncio.Future[wire.Frame] = self._loop.create_future()
+        self._answer = answer
+        if self._closed is not None:
+            answer.set_exception(self._closed)
+        else:
+            self._send(frame)
+        return answer
+
+    def close(self) -> None:
+        """Stop using the socket (its owner closes it)."""
+        self._fail(ChannelClosedError())
+
+    # ------------------------------------------------------------ sending
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return self._fail(ChannelClosedError())
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+        return None
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent[: 1 << 20])
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self._fail(ChannelClosedError())
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+        return None
+
+    # ------------------------------------------------------------ receiving
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(wire.RECV_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self._fail(ChannelClosedError())
+        if not data:
+            return self._fail(ChannelClosedError())
+        try:
+            frames = self._reader.feed(data)
+        except wire.ProtocolError as error:
+            return self._fail(ChannelClosedError(str(error)))
+        for frame in frames:
+            answer, self._answer = self._answer, None
+            if answer is None:
+                return self._fail(ChannelClosedError(f"unasked frame of type {frame[0]}"))
+            if not answer.done():
+                answer.set_result(frame)
+        return None
+
+    def _fail(self, error: ChannelClosedError) -> None:
+        if self._closed is not None:
+            return
+        self._closed = error
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

@@ -1,0 +1,75 @@
+"""The environment variables of an instance.
+
+The names and values that AWS defines:
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+"""
+
+from __future__ import annotations
+
+from samovar.model.function import FunctionVersion
+from samovar.model.instance import InstanceId
+
+RESERVED = frozenset(
+    {
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "LAMBDA_TASK_ROOT",
+        "LAMBDA_RUNTIME_DIR",
+    }
+)
+"""What a function's own configuration may not set."""
+
+
+def log_group(version: FunctionVersion) -> str:
+    """The name of the log group, as AWS forms it."""
+    return f"/aws/lambda/{version.id.name}"
+
+
+def log_stream(version: FunctionVersion, instance: InstanceId, date: str) -> str:
+    """The name of an instance's log stream; `date` is YYYY/MM/DD of its start, UTC."""
+    return f"{date}/[{version.version}]{instance.removeprefix('i-'):0>32}"
+
+
+def instance_environment(
+    version: FunctionVersion, instance: InstanceId, task_root: str, date: str
+) -> dict[str, str]:
+    """Return the whole environment of an instance: nothing of the platform's own leaks in."""
+    return {
+        "LANG": "en_US.UTF-8",
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{task_root}:{task_root}/lib:/opt/lib",
+        "HOME": "/tmp",  # noqa: S108 - the instance's own; the only place that it can write to
+        **version.environment,
+        "TZ": version.environment.get("TZ", ":UTC"),
+        "_HANDLER": version.handler,
+        "AWS_REGION": version.id.region,
+        "AWS_DEFAULT_REGION": version.id.region,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}",
+        "AWS_LAMBDA_FUNCTION_NAME": version.id.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mib),
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group(version),
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(version, instance, date),
+        # There is no role behind a function here. SDKs inside it want some credentials; these say
+        # who calls (the account) and open nothing anywhere else.
+        "AWS_ACCESS_KEY_ID": version.id.account,
+        "AWS_SECRET_ACCESS_KEY": "samovar",
+        "LAMBDA_TASK_ROOT": task_root,
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }

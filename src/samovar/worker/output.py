@@ -1,0 +1,91 @@
+"""What an instance prints: from its pipe to the log of its function.
+
+The pipe holds 64 KiB; when nobody reads it, the writer waits. That is how a function that prints
+without end hurts itself alone: `_readable` takes a bounded amount and then rests, and the log
+store is bounded in size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+
+TAIL_BYTES = 4096
+"""AWS: LogType=Tail returns the last 4 KB."""
+
+CHUNK_BYTES = 64 * 1024
+DRAIN_BYTES = 1 << 20
+"""The most that is read at once when an invocation has ended."""
+
+REST_S = 0.005
+"""After a full chunk the instance waits for so long: about 13 MB/s at most."""
+
+
+class Output:
+    """Reads the pipe of one instance on the running event loop."""
+
+    def __init__(self, fd: int, sink: Callable[[bytes], None]) -> None:
+        self._fd = fd
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._tail = bytearray()
+        self._resting: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._loop.add_reader(fd, self._readable)
+
+    def begin(self, line: bytes) -> None:
+        """Start the log of an invocation with a line of the platform's."""
+        self._tail.clear()
+        self.write(line)
+
+    def write(self, line: bytes) -> None:
+        """Add a line of the platform's."""
+        self._keep(line)
+
+    def drain(self) -> None:
+        """Take what is in the pipe now: everything printed before the answer was sent."""
+        taken = 0
+        while taken < DRAIN_BYTES and not self._closed:
+            data = self._read()
+            if not data:
+                return
+            taken += len(data)
+
+    def tail(self) -> bytes:
+        """The last 4 KiB since `begin`."""
+        return bytes(self._tail[-TAIL_BYTES:])
+
+    def close(self) -> None:
+        """Stop reading (the pipe's owner closes it)."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            if self._resting is not None:
+                self._resting.cancel()
+
+    def _readable(self) -> None:
+        if len(self._read()) == CHUNK_BYTES:
+            self._loop.remove_reader(self._fd)
+            self._resting = self._loop.call_later(REST_S, self._resume)
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._fd, self._readable)
+
+    def _read(self) -> bytes:
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self._fd, CHUNK_BYTES)
+            if data:
+                self._keep(data)
+            else:
+                self.close()
+        return data
+
+    def _keep(self, data: bytes) -> None:
+        self._sink(data)
+        self._tail += data[-TAIL_BYTES:]
+        if len(self._tail) > 4 * TAIL_BYTES:
+            del self._tail[:-TAIL_BYTES]

@@ -1,0 +1,120 @@
+"""AWS's words: the platform's log lines, and the error documents for what ends an instance.
+
+Shapes as in https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html and
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html; the words for how a process ended
+are those of Go's os.ProcessState, which AWS prints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from dataclasses import dataclass
+
+from samovar.ports import Exit
+
+SIGNAL_WORDS: dict[int, str] = {
+    signal.SIGHUP: "hangup",
+    signal.SIGINT: "interrupt",
+    signal.SIGQUIT: "quit",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGTRAP: "trace/breakpoint trap",
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGKILL: "killed",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGPIPE: "broken pipe",
+    signal.SIGALRM: "alarm clock",
+    signal.SIGTERM: "terminated",
+    signal.SIGSYS: "bad system call",
+}
+
+RESPONSE_LIMIT_BYTES = 6_291_556
+"""AWS's limit on a synchronous response, as its error message states it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An end that the function did not report itself."""
+
+    error_type: str
+    message: str
+    status: str = "error"
+    """As the REPORT line has it: `error` or `timeout`."""
+
+    def document(self, request_id: str) -> bytes:
+        """The error document that the client gets."""
+        text = f"RequestId: {request_id} Error: {self.message}" if request_id else self.message
+        return json.dumps({"errorType": self.error_type, "errorMessage": text}).encode()
+
+    def log_line(self, request_id: str) -> bytes:
+        """What AWS writes into the log."""
+        return f"RequestId: {request_id} Error: {self.message}\n{self.error_type}\n".encode()
+
+
+def timed_out(timeout_s: float) -> Fault:
+    """The function ran for longer than its timeout."""
+    message = f"Task timed out after {timeout_s:.2f} seconds"
+    return Fault("Sandbox.Timedout", message, status="timeout")
+
+
+def exited(end: Exit) -> Fault:
+    """The runtime's process ended."""
+    if end.out_of_memory:
+        return Fault("Runtime.OutOfMemory", "Runtime exited with error: signal: killed")
+    if end.signal is not None:
+        words = SIGNAL_WORDS.get(end.signal, f"signal {end.signal}")
+        return Fault("Runtime.ExitError", f"Runtime exited with error: signal: {words}")
+    if end.code:
+        return Fault("Runtime.ExitError", f"Runtime exited with error: exit status {end.code}")
+    return Fault("Runtime.ExitError", "Runtime exited without providing a reason")
+
+
+def response_too_large() -> Fault:
+    """The handler returned more than fits."""
+    return Fault(
+        "Function.ResponseSizeTooLarge",
+        "Response payload size exceeded maximum allowed payload size "
+        f"({RESPONSE_LIMIT_BYTES} bytes).",
+    )
+
+
+def start_line(request_id: str, version: str) -> bytes:
+    """The first line of an invocation's log."""
+    return f"START RequestId: {request_id} Version: {version}\n".encode()
+
+
+def end_lines(
+    request_id: str,
+    *,
+    run_ms: float,
+    memory_mib: int,
+    peak_bytes: int,
+    init_ms: float | None,
+    fault: Fault | None = None,
+) -> bytes:
+    """The END and REPORT lines. `init_ms` is given for an instance's first invocation; AWS bills
+    it (since August 2025), so it is part of the billed duration."""
+    billed_ms = math.ceil(run_ms + (init_ms or 0.0))
+    peak_mib = min(memory_mib, math.ceil(peak_bytes / (1 << 20)))
+    line = (
+        f"END RequestId: {request_id}\n"
+        f"REPORT RequestId: {request_id}\tDuration: {run_ms:.2f} ms\t"
+        f"Billed Duration: {billed_ms} ms\tMemory Size: {memory_mib} MB\t"
+        f"Max Memory Used: {peak_mib} MB\t"
+    )
+    if init_ms is not None:
+        line += f"Init Duration: {init_ms:.2f} ms\t"
+    if fault is not None:
+        line += f"Status: {fault.status}\t"
+        if fault.status == "error":
+            line += f"Error Type: {fault.error_type}\t"
+    return f"{line}\n".encode()
+
+
+def init_report(init_ms: float, error_type: str, status: str = "error") -> bytes:
+    """The line for an init phase that failed."""
+    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}"
+    return f"{line}\tError Type: {error_type}\n".encode()

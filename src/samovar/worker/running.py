@@ -1,0 +1,203 @@
+"""One instance on this worker: its init phase and its invocations, one at a time.
+
+Nothing that the instance sends is trusted: an answer of the wrong type, an answer that is too
+large, silence beyond the timeout and a closed channel all end in a `Fault`, and the instance is
+not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections.abc import Callable
+
+from samovar.guest import wire
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import FunctionVersion
+from samovar.model.instance import InstanceState, move
+from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
+from samovar.ports import Exit, InitFailedError, SandboxInstance
+from samovar.worker import report
+from samovar.worker.channel import Channel, ChannelClosedError
+from samovar.worker.environment import instance_environment
+from samovar.worker.output import Output
+
+EXIT_WAIT_S = 2.0
+"""How long a closed channel may precede the end of the process before we end it."""
+
+SETTLE_AFTER_S = 0.005
+"""The CPU quota may come a little late, but must not compete with the first invocation."""
+
+
+class RunningInstance:
+    """See the module's text. `state` moves as in `model.instance`."""
+
+    def __init__(
+        self, handle: SandboxInstance, version: FunctionVersion, log: Callable[[bytes], None]
+    ) -> None:
+        self.handle = handle
+        self.version = version
+        self.state = InstanceState.STARTING
+        self._channel = Channel(handle.channel)
+        self._output = Output(handle.output_fd, log)
+        self._init_ms: float | None = None
+        """Told in the REPORT line of the first invocation, then None."""
+
+    async def initialise(self) -> float:
+        """Run the init phase; return its length in ms as the runtime measured it.
+
+        Raises `InitFailedError` or, where the sandbox could not start it, `PlatformError`."""
+        begun = time.perf_counter()
+        limit_s = INIT_LIMIT_S + self.version.timeout_s
+        answer = self._channel.request(self._init_frame())
+        try:
+            async with asyncio.timeout(limit_s):
+                kind, meta, body = await answer
+        except TimeoutError as error:
+            fault = report.timed_out(self.version.timeout_s)
+            raise self._init_failed(begun, fault.document(""), fault.error_type) from error
+        except ChannelClosedError as error:
+            end = await self._await_end()
+            if end.failure is not None:
+                raise PlatformError(
+                    ErrorCode.SERVICE, f"The sandbox could not start: {end.failure}"
+                ) from error
+            fault = report.exited(end)
+            raise self._init_failed(begun, fault.document(""), fault.error_type) from error
+        total_ms = (time.perf_counter() - begun) * 1e3
+        if kind == wire.INIT_ERROR:
+            raise self._init_failed(begun, body, _error_type(body))
+        if kind != wire.READY:
+            fault = report.exited(Exit(code=0))
+            raise self._init_failed(begun, fault.document(""), fault.error_type)
+        told = meta.get("init_ms")
+        self._init_ms = min(float(told), total_ms) if isinstance(told, int | float) else total_ms
+        self.state = move(self.state, InstanceState.IDLE)
+        asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._settle)
+        return self._init_ms
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """See `ports.Worker.invoke`."""
+        self.state = move(self.state, InstanceState.BUSY)
+        request_id, timeout_s = invocation.request_id, self.version.timeout_s
+        self._output.begin(report.start_line(request_id, self.version.version))
+        begun = time.perf_counter()
+        answer = self._channel.request(self._invoke_frame(invocation))
+        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, answer)
+        fault: report.Fault | None = None
+        function_error: str | None = None
+        try:
+            kind, _, body = await answer
+        except TimeoutError:
+            fault, body = report.timed_out(timeout_s), b""
+        except ChannelClosedError:
+            fault, body = report.exited(await self._await_end()), b""
+        else:
+            if kind == wire.ERROR:
+                function_error = "Unhandled"
+            elif kind != wire.RESPONSE:
+                fault = report.exited(Exit(code=0))
+            elif len(body) > report.RESPONSE_LIMIT_BYTES:
+                fault = report.response_too_large()
+        finally:
+            timer.cancel()
+        run_ms = (time.perf_counter() - begun) * 1e3
+        self._output.drain()
+        if fault is not None:
+            function_error, body = "Unhandled", fault.document(request_id)
+            self._output.write(fault.log_line(request_id))
+            self.state = move(self.state, InstanceState.STOPPING)
+        else:
+            self.state = move(self.state, InstanceState.IDLE)
+        self._output.write(self._end_lines(request_id, run_ms, fault))
+        return Outcome(
+            payload=body,
+            function_error=function_error,
+            log_tail=self._output.tail() if invocation.want_log_tail else b"",
+            run_ms=run_ms,
+            instance_survives=fault is None,
+        )
+
+    def close_channel(self) -> None:
+        """End what waits for an answer: none will come."""
+        self._channel.close()
+
+    async def stop(self) -> None:
+        """End the instance; nothing of it is left on return. Idempotent."""
+        if self.state is not InstanceState.STOPPING:
+            self.state = move(self.state, InstanceState.STOPPING)
+        self._output.drain()
+        self._channel.close()
+        self._output.close()
+        await self.handle.stop()
+
+    # ------------------------------------------------------------ frames
+
+    def _init_frame(self) -> bytes:
+        today = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
+        root = self.handle.task_root
+        meta = {
+            "handler": self.version.handler,
+            "task_root": root,
+            "runtime": self.version.runtime,
+            "env": instance_environment(self.version, self.handle.id, root, today),
+        }
+        return wire.encode(wire.INIT, meta)
+
+    def _invoke_frame(self, invocation: Invocation) -> bytes:
+        meta: wire.Meta = {
+            "id": invocation.request_id,
+            "arn": invocation.function_arn,
+            "deadline_ms": int((time.time() + self.version.timeout_s) * 1e3),
+        }
+        if invocation.client_context is not None:
+            meta["client_context"] = invocation.client_context
+        if invocation.trace_id is not None:
+            meta["trace_id"] = invocation.trace_id
+        return wire.encode(wire.INVOKE, meta, invocation.payload)
+
+    # ------------------------------------------------------------ ends
+
+    def _settle(self) -> None:
+        if self.state in (InstanceState.IDLE, InstanceState.BUSY):
+            self.handle.settle()
+
+    async def _await_end(self) -> Exit:
+        """How the process ended. One that closed its channel but lives on is killed."""
+        try:
+            async with asyncio.timeout(EXIT_WAIT_S):
+                return await asyncio.shield(self.handle.exited)
+        except TimeoutError:
+            await self.handle.stop()
+            return Exit(code=0)
+
+    def _init_failed(self, begun: float, document: bytes, error_type: str) -> InitFailedError:
+        init_ms = (time.perf_counter() - begun) * 1e3
+        self._output.drain()
+        self._output.write(report.init_report(init_ms, error_type))
+        return InitFailedError(document, self._output.tail())
+
+    def _end_lines(self, request_id: str, run_ms: float, fault: report.Fault | None) -> bytes:
+        init_ms, self._init_ms = self._init_ms, None
+        return report.end_lines(
+            request_id,
+            run_ms=run_ms,
+            memory_mib=self.version.memory_mib,
+            peak_bytes=self.handle.peak_memory_bytes(),
+            init_ms=init_ms,
+            fault=fault,
+        )
+
+
+def _expire(answer: asyncio.Future[wire.Frame]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
+
+
+def _error_type(document: bytes) -> str:
+    try:
+        return str(json.loads(document)["errorType"])
+    except (ValueError, KeyError, TypeError):
+        return "Runtime.Unknown"

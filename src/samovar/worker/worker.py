@@ -1,0 +1,164 @@
+"""The Worker: everything that happens on one machine.
+
+`start` takes a slot (admission: the worker has the last word), fetches the code, asks the sandbox
+for an instance and runs its init phase; `invoke` runs one invocation in it; `stop` ends it. An
+instance that ends by itself is cleared away here and then told to `on_exit`'s callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
+from samovar.model.function import FunctionVersion
+from samovar.model.instance import InstanceId, InstanceState, WorkerId
+from samovar.model.invocation import Invocation, Outcome
+from samovar.ports import LogStore, Sandbox, SandboxSpec, Started, WorkerStatus
+from samovar.telemetry.log import get_logger
+from samovar.worker.code_cache import CodeCache
+from samovar.worker.running import RunningInstance
+from samovar.worker.slots import Slots
+
+log = get_logger("worker")
+
+ANSWER_GRACE_S = 0.2
+
+
+class LocalWorker:
+    """The `Worker` port on this machine. Use as an async context manager."""
+
+    def __init__(
+        self, id_: WorkerId, sandbox: Sandbox, code: CodeCache, logs: LogStore, memory_mib: int
+    ) -> None:
+        self.id = id_
+        self._sandbox = sandbox
+        self._code = code
+        self._logs = logs
+        self._slots = Slots(memory_mib)
+        self._instances: dict[InstanceId, RunningInstance] = {}
+        self._exit_callbacks: list[Callable[[InstanceId], None]] = []
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> LocalWorker:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        """Stop every instance, then wait for what is still being cleared away."""
+        for instance in list(self._instances):
+            self._tasks.create_task(self.stop(instance))
+        await self._tasks.__aexit__(None, None, None)
+
+    # ------------------------------------------------------------ the port
+
+    def status(self) -> WorkerStatus:
+        """See `ports.Worker`."""
+        return WorkerStatus(
+            id=self.id,
+            memory_mib=self._slots.capacity_mib,
+            free_memory_mib=self._slots.free_mib,
+            isolation=self._sandbox.isolation,
+            runtimes=frozenset(self._sandbox.runtimes),
+            warm_code=self._code.warm(),
+        )
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """See `ports.Worker`."""
+        async with self._code.lease(version.code):
+            await self._sandbox.prepare(version.runtime)
+
+    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
+        """See `ports.Worker`."""
+        if not self._slots.take(instance, version.memory_mib):
+            raise PlatformError(
+                ErrorCode.TOO_MANY_REQUESTS,
+                f"The worker has {self._slots.free_mib} MB left.",
+                ThrottleReason.ACCOUNT_CONCURRENCY,
+            )
+        begun = time.perf_counter()
+        try:
+            running = await self._begin(instance, version)
+        except BaseException:
+            self._slots.give_back(instance)
+            raise
+        try:
+            init_ms = await running.initialise()
+        except BaseException:
+            await self.stop(instance)
+            raise
+        total_ms = (time.perf_counter() - begun) * 1e3
+        return Started(running.handle.origin, max(0.0, total_ms - init_ms), init_ms)
+
+    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        """See `ports.Worker`."""
+        running = self._instances.get(instance)
+        if running is None or running.state is not InstanceState.IDLE:
+            raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
+        try:
+            outcome = await running.invoke(invocation)
+        except asyncio.CancelledError:
+            self._end_soon(instance)
+            raise
+        if not outcome.instance_survives:
+            self._end_soon(instance)
+        return outcome
+
+    async def stop(self, instance: InstanceId) -> None:
+        """See `ports.Worker`."""
+        running = self._instances.get(instance)
+        if running is None:
+            return
+        await running.stop()
+        if self._instances.pop(instance, None) is not None:
+            self._slots.give_back(instance)
+            self._code.unpin(running.version.code)
+
+    def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
+        """See `ports.Worker`."""
+        self._exit_callbacks.append(callback)
+
+    # ------------------------------------------------------------ inside
+
+    async def _begin(self, instance: InstanceId, version: FunctionVersion) -> RunningInstance:
+        code_dir = await self._code.pin(version.code)
+        try:
+            handle = await self._sandbox.start(
+                SandboxSpec(
+                    instance_id=instance,
+                    runtime=version.runtime,
+                    code_dir=code_dir,
+                    memory_mib=version.memory_mib,
+                    vcpus=version.vcpus,
+                    ephemeral_storage_mib=version.ephemeral_storage_mib,
+                )
+            )
+        except BaseException:
+            self._code.unpin(version.code)
+            raise
+        function = version.id
+        running = RunningInstance(handle, version, lambda text: self._logs.append(function, text))
+        self._instances[instance] = running
+        handle.exited.add_done_callback(lambda _: self._exited(instance))
+        return running
+
+    def _exited(self, instance: InstanceId) -> None:
+        """The instance's processes are gone. An invocation or init in progress learns it from the
+        closed channel; the grace lets an answer that was sent just before still be read."""
+        running = self._instances.get(instance)
+        if running is None or running.state is InstanceState.STOPPING:
+            return  # asked for
+        if running.state is InstanceState.IDLE:
+            log.warning("idle instance ended", instance=instance, function=running.version.arn)
+            self._end_soon(instance)
+        else:
+            asyncio.get_running_loop().call_later(ANSWER_GRACE_S, running.close_channel)
+
+    def _end_soon(self, instance: InstanceId) -> None:
+        self._tasks.create_task(self._end(instance), name=f"end-{instance}")
+
+    async def _end(self, instance: InstanceId) -> None:
+        await self.stop(instance)
+        for callback in self._exit_callbacks:
+            callback(instance)
