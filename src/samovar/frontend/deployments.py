@@ -1,0 +1,115 @@
+"""Brings new code and configuration from Pending to Active (or Failed).
+
+A create or an update is durable and acknowledged first; then its code is unpacked and its runtime
+made ready, and the version's state moves. An invocation that comes in between waits for that
+(`ready`), so nobody has to poll before the first call, although all waiters work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from samovar.frontend.catalog import Catalog
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import (
+    UPDATE_MOVES,
+    VERSION_MOVES,
+    FunctionVersion,
+    State,
+    UpdateStatus,
+    VersionKey,
+)
+from samovar.ports import FunctionStore, Manager
+from samovar.telemetry.log import get_logger
+
+log = get_logger("deployments")
+
+
+class Deployments:
+    """Use as an async context manager: its tasks live inside."""
+
+    def __init__(self, store: FunctionStore, manager: Manager, catalog: Catalog) -> None:
+        self._store = store
+        self._manager = manager
+        self._catalog = catalog
+        self._running: dict[VersionKey, asyncio.Task[None]] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Deployments:
+        await self._tasks.__aenter__()
+        for version in await self._store.pending():  # an earlier life was interrupted
+            self.begin(version)
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self._tasks.__aexit__(None, None, None)
+
+    def begin(self, version: FunctionVersion) -> None:
+        """Start to make a version ready. It is durable already."""
+        task = self._tasks.create_task(self._deploy(version), name=f"deploy-{version.key}")
+        self._running[version.key] = task
+        task.add_done_callback(lambda _: self._running.pop(version.key, None))
+
+    async def ready(self, version: FunctionVersion) -> None:
+        """Wait until a version can be invoked. Raises CONFLICT where it has failed."""
+        task = self._running.get(version.key)
+        if task is not None:
+            await asyncio.shield(task)
+            version = await self._store.get(version.id, version.version)
+        if version.state is State.FAILED or version.last_update_status is UpdateStatus.FAILED:
+            raise PlatformError(
+                ErrorCode.CONFLICT,
+                "The operation cannot be performed at this time. The function is currently in the "
+                f"following state: {State.FAILED}",
+            )
+
+    async def _deploy(self, version: FunctionVersion) -> None:
+        try:
+            await self._manager.prepare(version)
+        except PlatformError as error:
+            settled = _failed(version, error.message)
+        except Exception as error:
+            log.exception("deployment failed", function=version.arn)
+            settled = _failed(version, f"Internal error: {error}")
+        else:
+            settled = _succeeded(version)
+        try:
+            await self._store.replace(settled, expected_revision_id=version.revision_id)
+        except PlatformError:
+            return  # changed or deleted meanwhile: that change has a deployment of its own
+        self._catalog.forget(version.id)
+
+
+def _succeeded(version: FunctionVersion) -> FunctionVersion:
+    if version.state is State.PENDING:
+        assert State.ACTIVE in VERSION_MOVES[version.state]
+        return replace(version, state=State.ACTIVE, state_reason=None, state_reason_code=None)
+    assert UpdateStatus.SUCCESSFUL in UPDATE_MOVES[version.last_update_status]
+    return replace(
+        version,
+        last_update_status=UpdateStatus.SUCCESSFUL,
+        last_update_reason=None,
+        last_update_reason_code=None,
+    )
+
+
+def _failed(version: FunctionVersion, reason: str) -> FunctionVersion:
+    if version.state is State.PENDING:
+        assert State.FAILED in VERSION_MOVES[version.state]
+        return replace(
+            version,
+            state=State.FAILED,
+            state_reason=reason,
+            state_reason_code="InternalError",
+            last_update_status=UpdateStatus.FAILED,
+            last_update_reason=reason,
+            last_update_reason_code="InternalError",
+        )
+    assert UpdateStatus.FAILED in UPDATE_MOVES[version.last_update_status]
+    return replace(
+        version,
+        last_update_status=UpdateStatus.FAILED,
+        last_update_reason=reason,
+        last_update_reason_code="InternalError",
+    )

@@ -1,0 +1,136 @@
+"""The hot path: POST /2015-03-31/functions/NAME/invocations, parsed by hand.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+from samovar.frontend.auth import authenticate
+from samovar.frontend.invoker import Invoker, start_headers
+from samovar.frontend.names import parse_function_name
+from samovar.frontend.request import HttpResponse, Request
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation
+
+PREFIX = "/2015-03-31/functions/"
+SUFFIX = "/invocations"
+
+MAX_CLIENT_CONTEXT_BYTES = 3583
+
+_TOO_LARGE = (
+    f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation"
+)
+_json = msgspec.json.Decoder(msgspec.Raw)
+
+UNSUPPORTED_HEADERS = ("x-amz-tenant-id", "x-amz-durable-execution-name")
+
+
+def function_in_path(request: Request) -> str | None:
+    """The (still encoded) function name, if this request is an Invoke."""
+    path = request.raw_path
+    if request.method == "POST" and path.startswith(PREFIX) and path.endswith(SUFFIX):
+        name = path[len(PREFIX) : -len(SUFFIX)]
+        if name and "/" not in name:
+            return name
+    return None
+
+
+async def invoke(invoker: Invoker, request: Request, name: str, request_id: str) -> HttpResponse:
+    """Answer one Invoke. Raises `PlatformError`."""
+    headers = request.headers
+    caller = authenticate(headers, request.query)
+    qualifier = request.query.get("Qualifier", [None])[0] if request.query_string else None
+    function, qualifier = parse_function_name(unquote(name), caller, qualifier)
+    for header in UNSUPPORTED_HEADERS:
+        if header in headers:
+            raise PlatformError(ErrorCode.INVALID_PARAMETER, f"{header} is not supported.")
+    payload = await request.body(MAX_PAYLOAD_BYTES, _TOO_LARGE)
+    if payload:
+        check_json(payload)
+    kind = headers.get("x-amz-invocation-type", "RequestResponse")
+    log_type = headers.get("x-amz-log-type", "None")
+    _check_enum("invocationType", kind, ("RequestResponse", "Event", "DryRun"))
+    _check_enum("logType", log_type, ("None", "Tail"))
+    version = await invoker.resolve(function, qualifier)
+    if kind == "DryRun":
+        return HttpResponse(204, [("X-Amz-Executed-Version", version.version)])
+    if kind == "Event":
+        raise PlatformError(
+            ErrorCode.NOT_IMPLEMENTED,
+            "Invoke with InvocationType Event is not implemented by this server yet.",
+        )
+    invocation = Invocation(
+        request_id=request_id,
+        function_arn=function.qualified_arn(qualifier) if qualifier else function.arn,
+        payload=payload or b"{}",
+        client_context=_client_context(headers),
+        trace_id=headers.get("x-amzn-trace-id") or new_trace_id(request_id),
+        want_log_tail=log_type == "Tail",
+    )
+    done = await invoker.invoke(version, invocation)
+    answer = [
+        ("Content-Type", "application/json"),
+        ("X-Amz-Executed-Version", done.version.version),
+        *start_headers(done.start),
+    ]
+    if done.outcome.function_error is not None:
+        answer.append(("X-Amz-Function-Error", done.outcome.function_error))
+    if invocation.want_log_tail:
+        answer.append(("X-Amz-Log-Result", base64.b64encode(done.outcome.log_tail).decode()))
+    return HttpResponse(200, answer, done.outcome.payload)
+
+
+def check_json(payload: bytes) -> None:
+    """Raise INVALID_REQUEST_CONTENT unless `payload` is one JSON value."""
+    try:
+        _json.decode(payload)
+        payload.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PlatformError(
+            ErrorCode.INVALID_REQUEST_CONTENT, f"Could not parse request body into json: {error}"
+        ) from error
+
+
+def new_trace_id(request_id: str) -> str:
+    """An X-Ray trace header that is not sampled."""
+    unique = uuid.UUID(request_id).hex
+    return f"Root=1-{int(time.time()):08x}-{unique[:24]};Parent={unique[16:]};Sampled=0"
+
+
+def _client_context(headers: Mapping[str, str]) -> str | None:
+    encoded = headers.get("x-amz-client-context")
+    if encoded is None:
+        return None
+    if len(encoded) > MAX_CLIENT_CONTEXT_BYTES:
+        raise PlatformError(
+            ErrorCode.REQUEST_TOO_LARGE,
+            f"Client context must be at most {MAX_CLIENT_CONTEXT_BYTES} bytes",
+        )
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+        if not isinstance(json.loads(text), dict):
+            raise ValueError("not an object")
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise PlatformError(
+            ErrorCode.INVALID_REQUEST_CONTENT, "Client context must be a valid Base64-encoded JSON"
+        ) from error
+    return text
+
+
+def _check_enum(member: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise PlatformError(
+            ErrorCode.VALIDATION,
+            f"1 validation error detected: Value '{value[:200]}' at '{member}' failed to satisfy "
+            f"constraint: Member must satisfy enum value set: [{', '.join(allowed)}]",
+        )

@@ -1,0 +1,87 @@
+"""From a version to an outcome: lease, invoke, release. Shared by Invoke and function URLs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from samovar.frontend.catalog import Catalog
+from samovar.frontend.deployments import Deployments
+from samovar.model.errors import PlatformError
+from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
+from samovar.model.invocation import Invocation, Outcome, StartReport
+from samovar.ports import InitFailedError, Manager
+
+ATTEMPTS = 3
+"""An instance may end between its lease and its use; the invocation has not begun then, so
+another one is leased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """An outcome, and what the answer's headers tell about it."""
+
+    outcome: Outcome
+    version: FunctionVersion
+    start: StartReport
+
+
+class Invoker:
+    """The synchronous path. Nothing durable is written on it (invariant 5)."""
+
+    def __init__(self, catalog: Catalog, deployments: Deployments, manager: Manager) -> None:
+        self._catalog = catalog
+        self._deployments = deployments
+        self._manager = manager
+
+    async def resolve(self, function: FunctionId, qualifier: str | None) -> FunctionVersion:
+        """The version to run now, ready to run. Raises NOT_FOUND or CONFLICT."""
+        version = self._catalog.cached(function, qualifier)
+        if version is None:
+            version = await self._catalog.resolve(function, qualifier)
+        if (
+            version.state is not State.ACTIVE
+            or version.last_update_status is not UpdateStatus.SUCCESSFUL
+        ):
+            await self._deployments.ready(version)
+        return version
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Invoked:
+        """Run one invocation. Raises `PlatformError` where it could not begin."""
+        attempts = ATTEMPTS
+        while True:
+            attempts -= 1
+            try:
+                lease = await self._manager.acquire(version)
+            except InitFailedError as error:
+                outcome = Outcome(error.payload, "Unhandled", error.log_tail)
+                return Invoked(outcome, version, StartReport(cause=None, origin="failed"))
+            outcome_or_none: Outcome | None = None
+            try:
+                outcome_or_none = await lease.worker.invoke(lease.instance, invocation)
+            except PlatformError:
+                if not attempts:
+                    raise
+                continue
+            finally:
+                self._manager.release(lease, outcome_or_none)
+            start = replace(
+                lease.start, timing=replace(lease.start.timing, run_ms=outcome_or_none.run_ms)
+            )
+            return Invoked(outcome_or_none, version, start)
+
+
+def start_headers(start: StartReport) -> list[tuple[str, str]]:
+    """`X-Samovar-Start` and `Server-Timing` (https://www.w3.org/TR/server-timing/)."""
+    cause = "warm" if start.cause is None else f"cold; cause={start.cause}; from={start.origin}"
+    if start.origin == "failed":
+        cause = "cold; init=failed"
+    timing = start.timing
+    return [
+        ("X-Samovar-Start", cause),
+        (
+            "Server-Timing",
+            f"queue;dur={timing.queue_ms:.3f}, place;dur={timing.place_ms:.3f}, "
+            f"start;dur={timing.start_ms:.3f}, init;dur={timing.init_ms:.3f}, "
+            f"run;dur={timing.run_ms:.3f}",
+        ),
+    ]
