@@ -1,1 +1,1 @@
-"""One file a verb; speaks HTTP to the server like any client."""
+"""The command line: one file a verb. All but `up` speak HTTP to a server, as any client would."""

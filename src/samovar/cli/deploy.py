@@ -1,0 +1,162 @@
+"""`samovar deploy`: creates or updates a function from a path, and waits till it is active."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samovar.cli.endpoint import Endpoint
+from samovar.cli.failure import CommandError
+from samovar.cli.package import HANDLER_FUNCTIONS, Package, build
+from samovar.cli.progress import working
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+FALLBACK_RUNTIME = "python3.11"
+ROLE = "arn:aws:iam::000000000000:role/samovar"
+"""AWS demands one; the platform checks its form only."""
+
+POLL_S = 0.1
+ACTIVE_TIMEOUT_S = 120
+WAITER = {"Delay": POLL_S, "MaxAttempts": int(ACTIVE_TIMEOUT_S / POLL_S)}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the flags say of the function; None: as it is, or AWS's default for a new one."""
+
+    handler: str | None = None
+    runtime: str | None = None
+    memory_mib: int | None = None
+    timeout_s: int | None = None
+    environment: Mapping[str, str] | None = None
+
+    def as_request(self) -> dict[str, Any]:
+        """In the words of the AWS API, without what was not given."""
+        request = {
+            "Handler": self.handler,
+            "Runtime": self.runtime,
+            "MemorySize": self.memory_mib,
+            "Timeout": self.timeout_s,
+            "Environment": None if self.environment is None else {"Variables": self.environment},
+        }
+        return {key: value for key, value in request.items() if value is not None}
+
+
+def deploy(endpoint: Endpoint, path: Path, name: str | None, settings: Settings) -> str:
+    """Make the server's function what the path and the settings say; return what was done."""
+    with working(f"packing {path}"):
+        package = build(path)
+    name = name or package.name
+    client = endpoint.lambda_client()
+    with endpoint.answers():
+        current = _current(client, name)
+        if current is None:
+            done = _create(endpoint, client, name, package, settings)
+        else:
+            done = _update(client, name, package, settings, current)
+        with working(f"waiting till {name} is active"):
+            _wait(client, name, "function_active_v2")
+    return f"{name} {done}; call it with: samovar invoke {name}"
+
+
+def parse_environment(assignments: list[str]) -> dict[str, str]:
+    """`K=V` … → a mapping."""
+    environment: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise CommandError(
+                f"--env {assignment} is no assignment", "say --env NAME=VALUE", exit_status=2
+            )
+        environment[key] = value
+    return environment
+
+
+def _current(client: LambdaClient, name: str) -> Mapping[str, Any] | None:
+    try:
+        return client.get_function_configuration(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        return None
+
+
+def _create(
+    endpoint: Endpoint, client: LambdaClient, name: str, package: Package, settings: Settings
+) -> str:
+    settings = replace(
+        settings,
+        handler=settings.handler or package.handler or _no_handler(),
+        runtime=settings.runtime or _newest_python(endpoint),
+    )
+    with working(f"uploading {len(package.zip_bytes) / 1e3:,.0f} kB"):
+        client.create_function(
+            FunctionName=name,
+            Role=ROLE,
+            Code={"ZipFile": package.zip_bytes},
+            **settings.as_request(),
+        )
+    return "created"
+
+
+def _update(
+    client: LambdaClient,
+    name: str,
+    package: Package,
+    settings: Settings,
+    current: Mapping[str, Any],
+) -> str:
+    """Configuration first would run old code with a new handler; so code goes first."""
+    changed = []
+    _wait(client, name, "function_updated_v2")
+    if current["CodeSha256"] != package.code_sha256:
+        with working(f"uploading {len(package.zip_bytes) / 1e3:,.0f} kB"):
+            client.update_function_code(FunctionName=name, ZipFile=package.zip_bytes)
+            _wait(client, name, "function_updated_v2")
+        changed.append("code")
+    if settings.handler is None and not package.may_hold(current["Handler"]):
+        settings = replace(settings, handler=package.handler or _no_handler())
+    wanted = settings.as_request()
+    if any(current.get(key) != value for key, value in wanted.items()):
+        client.update_function_configuration(FunctionName=name, **wanted)
+        _wait(client, name, "function_updated_v2")
+        changed.append("configuration")
+    return f"updated ({' and '.join(changed)})" if changed else "is up to date"
+
+
+def _wait(client: LambdaClient, name: str, condition: Any) -> None:
+    from botocore.exceptions import WaiterError
+
+    try:
+        client.get_waiter(condition).wait(FunctionName=name, WaiterConfig=WAITER)
+    except WaiterError as error:
+        answer: Any = error.last_response
+        if "Error" in answer:
+            raise CommandError(f"{name}: {answer['Error'].get('Message', 'refused')}") from error
+        state = answer.get("Configuration", answer)
+        reason = state.get("StateReason") or state.get("LastUpdateStatusReason")
+        raise CommandError(
+            f"{name} did not become active: {reason or 'the server gives no reason'}",
+            "mend it and deploy again",
+        ) from error
+
+
+def _newest_python(endpoint: Endpoint) -> str:
+    """The newest runtime that the server has; it may be on another machine than this."""
+    versions = []
+    for runtime in endpoint.health().get("runtimes", ()):
+        number = str(runtime).removeprefix("python").split(".")
+        if str(runtime).startswith("python") and all(part.isdigit() for part in number):
+            versions.append((tuple(map(int, number)), str(runtime)))
+    return max(versions)[1] if versions else FALLBACK_RUNTIME
+
+
+def _no_handler() -> str:
+    functions = " or ".join(f"`{name}`" for name in HANDLER_FUNCTIONS)
+    raise CommandError(
+        "no handler found",
+        f"define {functions} in app.py, or say --handler module.function",
+        exit_status=2,
+    )

@@ -1,0 +1,32 @@
+"""`samovar ls`: the functions, one a line."""
+
+from __future__ import annotations
+
+from samovar.cli.endpoint import Endpoint
+
+COLUMNS = ("NAME", "RUNTIME", "MEMORY", "TIMEOUT", "STATE", "CODE", "MODIFIED")
+
+
+def ls(endpoint: Endpoint) -> str:
+    """Return the table; only its heading where there are none."""
+    client = endpoint.lambda_client()
+    rows = [COLUMNS]
+    with endpoint.answers():
+        for page in client.get_paginator("list_functions").paginate():
+            rows += [
+                (
+                    function["FunctionName"],
+                    function.get("Runtime", "-"),
+                    f"{function.get('MemorySize', 0)} MB",
+                    f"{function.get('Timeout', 0)} s",
+                    function.get("State", "-"),
+                    f"{function.get('CodeSize', 0):,} B",
+                    function.get("LastModified", "-")[:19].replace("T", " "),
+                )
+                for function in page["Functions"]
+            ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

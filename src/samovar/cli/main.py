@@ -1,0 +1,256 @@
+"""The `samovar` command: its verbs and flags. What they do is imported when they are called,
+so that `samovar --help` does not pay for a server or an AWS client."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from samovar.cli.endpoint import DEFAULT_URL, Endpoint
+from samovar.cli.failure import CommandError
+
+app = typer.Typer(
+    help="The serverless server: the AWS Lambda API on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Isolation(StrEnum):
+    """What `--isolation` may say."""
+
+    AUTO = "auto"
+    PROCESS = "process"
+    NONE = "none"
+
+
+class LogFormat(StrEnum):
+    """What `--log-format` may say."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """The flags before the verb."""
+
+    endpoint: str
+    region: str | None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"samovar {version('samovar')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Option(envvar="SAMOVAR_ENDPOINT", help="The server to speak to.")
+    ] = DEFAULT_URL,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SAMOVAR_REGION", help="AWS region to name. [default: your AWS configuration's]"
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None:
+    context.obj = Global(endpoint, region)
+
+
+def _endpoint(context: typer.Context) -> Endpoint:
+    flags: Global = context.obj
+    return Endpoint(flags.endpoint, flags.region)
+
+
+Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]
+
+
+@app.command()
+def up(
+    host: Annotated[
+        str | None,
+        typer.Option(envvar="SAMOVAR_HOST", help="Address to listen on. [default: 127.0.0.1]"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="SAMOVAR_PORT", help="0 picks a free one. [default: 9000]"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SAMOVAR_DATA_DIR", help="Where functions are kept. [default: .samovar]"
+        ),
+    ] = None,
+    isolation: Annotated[
+        Isolation | None,
+        typer.Option(
+            envvar="SAMOVAR_ISOLATION",
+            help="auto: the best this machine allows. process: all of it, or refuse to start."
+            " none: trusted code only. [default: auto]",
+        ),
+    ] = None,
+    examples: Annotated[
+        bool | None,
+        typer.Option(
+            "--examples/--no-examples",
+            envvar="SAMOVAR_EXAMPLES",
+            help="Deploy the example functions. [default: examples]",
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(envvar="SAMOVAR_LOG_FORMAT", help="[default: console]"),
+    ] = None,
+    drain_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="SAMOVAR_DRAIN_TIMEOUT",
+            help="Seconds that running invocations may take after SIGTERM. [default: 30]",
+        ),
+    ] = None,
+) -> None:
+    """Run the platform in the foreground."""
+    from samovar.cli import up as verb
+
+    raise typer.Exit(
+        verb.up(
+            host=host,
+            port=port,
+            data_dir=data_dir,
+            isolation=isolation,
+            examples=examples,
+            log_format=log_format,
+            drain_timeout_s=drain_timeout,
+        )
+    )
+
+
+@app.command()
+def deploy(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A .py file, a folder or a zip.")],
+    name: Annotated[str | None, typer.Option(help="[default: the file's or folder's]")] = None,
+    handler: Annotated[
+        str | None,
+        typer.Option(help="module.function [default: handler or lambda_handler in app, main, …]"),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Such as python3.11. [default: the server's newest]")
+    ] = None,
+    memory: Annotated[int | None, typer.Option(help="MiB. [default: 128]")] = None,
+    timeout: Annotated[int | None, typer.Option(help="Seconds. [default: 3]")] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="All of its variables; repeat it. [default: as they are]"),
+    ] = None,
+) -> None:
+    """Create a function from a path, or update it to that."""
+    from samovar.cli import deploy as verb
+
+    environment = verb.parse_environment(env) if env else None
+    settings = verb.Settings(handler, runtime, memory, timeout, environment)
+    typer.echo(verb.deploy(_endpoint(context), path, name, settings))
+
+
+@app.command()
+def invoke(
+    context: typer.Context,
+    name: Name,
+    payload: Annotated[str, typer.Option("--payload", "-p", help="JSON, @file, or -")] = "{}",
+    asynchronous: Annotated[
+        bool, typer.Option("--async", help="Queue it; do not wait for an answer.")
+    ] = False,
+    log: Annotated[bool, typer.Option("--log", help="Print its log to stderr, too.")] = False,
+    qualifier: Annotated[str | None, typer.Option(help="A version or an alias.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say whether it was warm, and where time went.")
+    ] = False,
+) -> None:
+    """Call a function with an event; print its answer."""
+    from samovar.cli import invoke as verb
+
+    verb.invoke(
+        _endpoint(context),
+        name,
+        verb.read_payload(payload),
+        qualifier=qualifier,
+        asynchronous=asynchronous,
+        show_log=log,
+        show_start=verbose,
+    )
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it prints.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many at most.")] = 100,
+) -> None:
+    """Print what a function has printed."""
+    from samovar.cli import logs as verb
+
+    verb.logs(_endpoint(context), name, lines=lines, follow=follow)
+
+
+@app.command()
+def ls(context: typer.Context) -> None:
+    """List the functions."""
+    from samovar.cli import ls as verb
+
+    typer.echo(verb.ls(_endpoint(context)))
+
+
+@app.command()
+def rm(
+    context: typer.Context,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a function, its versions and aliases."""
+    from samovar.cli import rm as verb
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CommandError(f"not asked whether to delete {name}", "say --yes", exit_status=2)
+        typer.confirm(f"Delete {name} with all its versions?", abort=True)
+    verb.rm(_endpoint(context), name)
+    typer.echo(f"{name} deleted")
+
+
+def main() -> NoReturn:
+    """The entry point. A person never sees a traceback; the exit status says what it was."""
+    try:
+        app()
+        status = 0
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output has gone; say nothing when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except Exception as error:  # the edge: whatever it is becomes one line
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"error: {said}; this is a defect of samovar, please report it", file=sys.stderr)
+        status = 70
+    sys.exit(status)
