@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     """A stable code: its value is the AWS error name that a client sees."""
 
     VALIDATION = "ValidationException"
+    SERIALIZATION = "SerializationException"
     INVALID_PARAMETER = "InvalidParameterValueException"
     INVALID_REQUEST_CONTENT = "InvalidRequestContentException"
     UNSUPPORTED_MEDIA_TYPE = "UnsupportedMediaTypeException"
@@ -38,6 +39,7 @@ class ErrorCode(StrEnum):
 
 AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.VALIDATION: 400,
+    ErrorCode.SERIALIZATION: 400,
     ErrorCode.INVALID_PARAMETER: 400,
     ErrorCode.INVALID_REQUEST_CONTENT: 400,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
@@ -73,12 +75,14 @@ class PlatformError(Exception):
     """A request that the platform refuses or cannot serve.
 
     `reason` is sent as `Reason` where the AWS shape has one (429). `user_fault` is false for
-    5xx: AWS sends it as `Type` ("User" or "Service").
+    5xx: AWS sends it as `Type` ("User" or "Service"). `retry_after_s` is sent as `Retry-After`
+    where the AWS shape has it (429).
     """
 
     code: ErrorCode
     message: str
     reason: str | None = None
+    retry_after_s: int | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
