@@ -1,0 +1,19 @@
+"""No import cycles. Which layer may import which is import-linter's (pyproject.toml)."""
+
+import grimp
+import pytest
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("samovar", cache_dir=None, exclude_type_checking_imports=True)
+
+
+def test_no_module_imports_itself_through_others(graph):
+    cycles = set()
+    for module in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(module):
+            back = graph.find_shortest_chain(importer=imported, imported=module)
+            if back:
+                cycles.add(" → ".join([module, *back]))
+    assert cycles == set()
