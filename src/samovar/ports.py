@@ -347,10 +347,19 @@ class CodeStore(Protocol):
         ...
 
 
+class PackageInspector(Protocol):
+    """Checks a code package before anything is kept of it."""
+
+    async def __call__(self, package: bytes) -> None:
+        """Raises `PlatformError` INVALID_PARAMETER for what is no acceptable zip."""
+        ...
+
+
 class LogStore(Protocol):
     """What functions print. Appending never waits and never fails the caller: bounded in size."""
 
     def append(self, function: FunctionId, text: bytes) -> None: ...
+    def delete(self, function: FunctionId) -> None: ...
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
         """The newest whole lines."""
         ...

@@ -69,6 +69,10 @@ class Catalog:
             self._targets.setdefault(function, {})[qualifier or LATEST] = target
         return target.choose(self._draw)
 
+    async def read_primary(self, function: FunctionId, qualifier: str) -> FunctionVersion:
+        """What a qualifier stands for, weights aside, straight from the store."""
+        return (await self._read(function, qualifier)).versions[0]
+
     def forget(self, function: FunctionId) -> None:
         """Drop what is known of a function: it has changed."""
         self._generation += 1

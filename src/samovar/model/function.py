@@ -9,6 +9,7 @@ another one (invariant 4).
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,6 +77,11 @@ class CodeRef:
     sha256_hex: str
     size_bytes: int
     """Of the zip, packed."""
+
+    @classmethod
+    def of(cls, package: bytes) -> CodeRef:
+        """The name of a package."""
+        return cls(hashlib.sha256(package).hexdigest(), len(package))
 
 
 VersionKey = NewType("VersionKey", str)

@@ -1,0 +1,90 @@
+"""Reserved concurrency, and the account's limits.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from samovar.frontend.auth import Caller
+from samovar.frontend.names import parse_function_name
+from samovar.frontend.operations.configuration import invalid
+from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.model.function import FunctionId
+
+TOTAL_CODE_BYTES = 75 * 1024**3
+UNZIPPED_BYTES = 262_144_000
+ZIPPED_BYTES = 52_428_800
+
+
+class ConcurrencyOperations:
+    """The operations whose noun is concurrency."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "PutFunctionConcurrency": self.put,
+            "GetFunctionConcurrency": self.get,
+            "DeleteFunctionConcurrency": self.delete,
+            "GetAccountSettings": self.account_settings,
+        }
+
+    async def put(self, caller: Caller, params: Params) -> Result:
+        limit: int = params["ReservedConcurrentExecutions"]
+        await self._set(_unqualified(params, caller), limit)
+        return {"ReservedConcurrentExecutions": limit}
+
+    async def get(self, caller: Caller, params: Params) -> Result:
+        record = await self._control.store.record(_unqualified(params, caller))
+        if record.reserved_concurrency is None:
+            return {}
+        return {"ReservedConcurrentExecutions": record.reserved_concurrency}
+
+    async def delete(self, caller: Caller, params: Params) -> Result:
+        await self._set(_unqualified(params, caller), None)
+        return {}
+
+    async def account_settings(self, caller: Caller, _: Params) -> Result:
+        control = self._control
+        reserved = sum((await control.store.reserved_concurrencies()).values())
+        code_bytes, marker, names = 0, None, set[str]()
+        while True:
+            page = await control.store.list_functions(
+                caller.account, caller.region, all_versions=True, marker=marker, limit=1000
+            )
+            names.update(version.id.name for version in page.items)
+            code_bytes += sum(version.code.size_bytes for version in page.items)
+            marker = page.marker
+            if marker is None:
+                break
+        return {
+            "AccountLimit": {
+                "TotalCodeSize": TOTAL_CODE_BYTES,
+                "CodeSizeUnzipped": UNZIPPED_BYTES,
+                "CodeSizeZipped": ZIPPED_BYTES,
+                "ConcurrentExecutions": control.account_concurrency,
+                "UnreservedConcurrentExecutions": control.account_concurrency - reserved,
+            },
+            "AccountUsage": {"TotalCodeSize": code_bytes, "FunctionCount": len(names)},
+        }
+
+    async def _set(self, function: FunctionId, limit: int | None) -> None:
+        """In force first, then durable, then acknowledged; undone where it can't be kept."""
+        control = self._control
+        before = (await control.store.record(function)).reserved_concurrency
+        control.manager.set_reserved_concurrency(function, limit)
+        try:
+            await control.store.set_reserved_concurrency(function, limit)
+        except BaseException:
+            control.manager.set_reserved_concurrency(function, before)
+            raise
+
+
+def _unqualified(params: Params, caller: Caller) -> FunctionId:
+    function, qualifier = parse_function_name(params["FunctionName"], caller)
+    if qualifier is not None:
+        raise invalid("This operation does not permit a qualifier on the function's name.")
+    return function

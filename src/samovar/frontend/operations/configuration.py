@@ -1,0 +1,185 @@
+"""A function version as AWS describes it, and a request's settings as a function version's.
+
+A setting that this platform cannot enforce is refused (invariant 3): `UNSUPPORTED` lists them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from samovar.frontend.operations.control import Params, Result
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import LATEST, FunctionVersion
+from samovar.model.runtime import RESERVED_ENVIRONMENT
+
+MAX_TIMEOUT_S = 900
+MAX_MEMORY_MIB = 10_240
+MAX_ENVIRONMENT_BYTES = 4096
+
+UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
+    # member → whether the given value asks for nothing
+    "VpcConfig": lambda v: not v.get("SubnetIds") and not v.get("SecurityGroupIds"),
+    "DeadLetterConfig": lambda v: not v.get("TargetArn"),
+    "KMSKeyArn": lambda v: not v,
+    "Layers": lambda v: not v,
+    "FileSystemConfigs": lambda v: not v,
+    "ImageConfig": lambda v: not any(v.values()),
+    "CodeSigningConfigArn": lambda v: not v,
+    "TracingConfig": lambda v: v.get("Mode", "PassThrough") == "PassThrough",
+    "SnapStart": lambda v: v.get("ApplyOn", "None") == "None",
+    "LoggingConfig": lambda v: set(v) <= {"LogFormat"} and v.get("LogFormat", "Text") == "Text",
+    "PackageType": lambda v: v == "Zip",
+    "CapacityProviderConfig": lambda _: False,
+    "PublishTo": lambda _: False,
+    "DurableConfig": lambda _: False,
+    "TenancyConfig": lambda _: False,
+}
+
+
+def refuse_unsupported(params: Params) -> None:
+    """Raise INVALID_PARAMETER for the first setting that would be stored and not enforced."""
+    for member, harmless in UNSUPPORTED.items():
+        value = params.get(member)
+        if value is not None and not harmless(value):
+            raise invalid(f"{member} is not supported by this server: it could not be enforced.")
+
+
+def invalid(message: str) -> PlatformError:
+    """An InvalidParameterValueException."""
+    return PlatformError(ErrorCode.INVALID_PARAMETER, message)
+
+
+def apply_settings(
+    version: FunctionVersion, params: Params, runtimes: frozenset[str], architecture: str
+) -> FunctionVersion:
+    """Return `version` with the settings that `params` gives. Raises INVALID_PARAMETER."""
+    refuse_unsupported(params)
+    changes: dict[str, Any] = {}
+    for member, field in (("Role", "role"), ("Handler", "handler"), ("Description", "description")):
+        if params.get(member) is not None:
+            changes[field] = params[member]
+    if params.get("Runtime") is not None:
+        changes["runtime"] = _runtime(params["Runtime"], runtimes)
+    if params.get("MemorySize") is not None:
+        changes["memory_mib"] = _at_most("memorySize", params["MemorySize"], MAX_MEMORY_MIB)
+    if params.get("Timeout") is not None:
+        changes["timeout_s"] = _at_most("timeout", params["Timeout"], MAX_TIMEOUT_S)
+    if params.get("EphemeralStorage") is not None:
+        changes["ephemeral_storage_mib"] = params["EphemeralStorage"]["Size"]
+    if params.get("Environment") is not None:
+        changes["environment"] = _environment(params["Environment"].get("Variables") or {})
+    if params.get("Architectures"):
+        changes["architecture"] = _architecture(params["Architectures"], architecture)
+    return replace(version, **changes)
+
+
+def describe(version: FunctionVersion, *, qualified: bool) -> Result:
+    """The FunctionConfiguration shape. `qualified`: whether the ARN carries the version."""
+    result: Result = {
+        "FunctionName": version.id.name,
+        "FunctionArn": version.arn if qualified else version.id.arn,
+        "Runtime": version.runtime,
+        "Role": version.role,
+        "Handler": version.handler,
+        "CodeSize": version.code.size_bytes,
+        "Description": version.description,
+        "Timeout": version.timeout_s,
+        "MemorySize": version.memory_mib,
+        "LastModified": _last_modified(version),
+        "CodeSha256": code_sha256(version),
+        "Version": version.version,
+        "TracingConfig": {"Mode": "PassThrough"},
+        "RevisionId": version.revision_id,
+        "State": version.state.value,
+        "StateReason": version.state_reason,
+        "StateReasonCode": version.state_reason_code,
+        "LastUpdateStatus": version.last_update_status.value,
+        "LastUpdateStatusReason": version.last_update_reason,
+        "LastUpdateStatusReasonCode": version.last_update_reason_code,
+        "PackageType": "Zip",
+        "Architectures": [version.architecture],
+        "EphemeralStorage": {"Size": version.ephemeral_storage_mib},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{version.id.name}"},
+    }
+    if version.environment:
+        result["Environment"] = {"Variables": dict(version.environment)}
+    return {member: value for member, value in result.items() if value is not None}
+
+
+NOT_IN_LISTS = ("State", "StateReason", "StateReasonCode") + tuple(
+    f"LastUpdateStatus{suffix}" for suffix in ("", "Reason", "ReasonCode")
+)
+"""AWS leaves these out of ListFunctions and ListVersionsByFunction."""
+
+
+def describe_in_list(version: FunctionVersion, *, qualified: bool) -> Result:
+    """As `describe`, for a listing."""
+    result = describe(version, qualified=qualified)
+    for member in NOT_IN_LISTS:
+        result.pop(member, None)
+    return result
+
+
+def code_sha256(version: FunctionVersion) -> str:
+    """The hash of the package as AWS shows it: base64."""
+    return base64.b64encode(bytes.fromhex(version.code.sha256_hex)).decode()
+
+
+def is_latest(qualifier: str | None) -> bool:
+    """Whether a qualifier (or none) means the unpublished version."""
+    return qualifier is None or qualifier == LATEST
+
+
+def _last_modified(version: FunctionVersion) -> str:
+    moment = version.last_modified
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
+
+
+def _runtime(name: str, runtimes: frozenset[str]) -> str:
+    if name not in runtimes:
+        raise invalid(
+            f"The runtime parameter of {name} is not supported on this server. It has: "
+            f"{', '.join(sorted(runtimes)) or 'none'}."
+        )
+    return name
+
+
+def _architecture(wanted: list[str], architecture: str) -> str:
+    if wanted != [architecture]:
+        raise invalid(
+            f"Architectures {wanted} are not supported on this server: it is {architecture}."
+        )
+    return architecture
+
+
+def _at_most(member: str, value: int, most: int) -> int:
+    if value > most:
+        raise PlatformError(
+            ErrorCode.VALIDATION,
+            f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy "
+            f"constraint: Member must have value less than or equal to {most}",
+        )
+    return value
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    prefix = "Lambda was unable to configure your environment variables because"
+    reserved = sorted(RESERVED_ENVIRONMENT & variables.keys())
+    if reserved:
+        raise invalid(
+            f"{prefix} the environment variables you have provided contains reserved keys that "
+            f"are currently not supported for modification. Reserved keys used in this request: "
+            f"{', '.join(reserved)}"
+        )
+    if any("\0" in text for pair in variables.items() for text in pair):
+        raise invalid(f"{prefix} the environment variables you have provided contain null bytes.")
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in variables.items())
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise invalid(
+            f"{prefix} the environment variables you have provided exceeded the 4KB limit."
+        )
+    return dict(variables)

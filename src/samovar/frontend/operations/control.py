@@ -1,0 +1,57 @@
+"""What the control-plane operations work with."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samovar.frontend.auth import Caller
+from samovar.frontend.catalog import Catalog
+from samovar.frontend.deployments import Deployments
+from samovar.model.function import FunctionId
+from samovar.ports import CodeStore, FunctionStore, LogStore, Manager, PackageInspector
+
+Params = Mapping[str, Any]
+"""A request's members, parsed and validated from the service model."""
+
+Result = dict[str, Any]
+"""A response's members."""
+
+Handler = Callable[[Caller, Params], Awaitable[Result]]
+
+
+def now_utc() -> dt.datetime:
+    """The wall clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+def new_revision_id() -> str:
+    """A RevisionId as AWS forms it."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The parts that operations need, and the facts of this platform."""
+
+    store: FunctionStore
+    code: CodeStore
+    inspect: PackageInspector
+    logs: LogStore
+    manager: Manager
+    catalog: Catalog
+    deployments: Deployments
+    runtimes: frozenset[str]
+    architecture: str
+    account_concurrency: int
+    base_url: Callable[[], str]
+    """Where this server answers: for links in responses."""
+    now: Callable[[], dt.datetime] = now_utc
+    new_revision: Callable[[], str] = new_revision_id
+
+    def changed(self, function: FunctionId) -> None:
+        """A durable change to a function is about to be acknowledged."""
+        self.catalog.forget(function)

@@ -1,0 +1,259 @@
+"""Create, read, change and delete functions.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html and its siblings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+
+from samovar.frontend.auth import Caller
+from samovar.frontend.names import parse_function_name
+from samovar.frontend.operations.configuration import (
+    apply_settings,
+    describe,
+    describe_in_list,
+    invalid,
+    is_latest,
+    refuse_unsupported,
+)
+from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.frontend.operations.versions import publish_version
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import (
+    LATEST,
+    CodeRef,
+    FunctionId,
+    FunctionVersion,
+    State,
+    UpdateStatus,
+)
+
+MAX_ZIP_BYTES = 50 * 1024 * 1024
+"""AWS: a package that is uploaded directly."""
+
+REPLACE_ATTEMPTS = 5
+PAGE_SIZE = 50
+
+Change = Callable[[FunctionVersion], FunctionVersion]
+
+
+class FunctionOperations:
+    """The operations whose noun is the function."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "CreateFunction": self.create,
+            "GetFunction": self.get,
+            "GetFunctionConfiguration": self.get_configuration,
+            "ListFunctions": self.list,
+            "UpdateFunctionCode": self.update_code,
+            "UpdateFunctionConfiguration": self.update_configuration,
+            "DeleteFunction": self.delete,
+        }
+
+    async def create(self, caller: Caller, params: Params) -> Result:
+        control = self._control
+        function, qualifier = parse_function_name(params["FunctionName"], caller)
+        if qualifier is not None:
+            raise invalid("A function's name cannot have a qualifier when it is created.")
+        refuse_unsupported(params)
+        for member in ("Runtime", "Handler"):
+            if not params.get(member):
+                raise invalid(
+                    "Runtime and Handler are mandatory parameters for functions created with "
+                    "deployment packages."
+                )
+        blank = FunctionVersion(
+            id=function,
+            version=LATEST,
+            revision_id=control.new_revision(),
+            runtime="",
+            handler="",
+            role="",
+            code=CodeRef("", 0),
+            last_modified=control.now(),
+            architecture=control.architecture,
+            state_reason="The function is being created.",
+            state_reason_code="Creating",
+        )
+        latest = apply_settings(blank, params, control.runtimes, control.architecture)
+        latest = replace(latest, code=await self._store_code(params["Code"]))
+        await control.store.create(latest, params.get("Tags") or {})
+        control.changed(function)
+        control.deployments.begin(latest)
+        if params.get("Publish"):
+            published = await publish_version(control, function)
+            return describe(published, qualified=True)
+        return describe(latest, qualified=False)
+
+    async def get(self, caller: Caller, params: Params) -> Result:
+        function, qualifier = _named(params, caller)
+        version = await self._read(function, qualifier)
+        record = await self._control.store.record(function)
+        url = f"{self._control.base_url()}/_samovar/code/{version.code.sha256_hex}"
+        result: Result = {
+            "Configuration": describe(version, qualified=qualifier is not None),
+            "Code": {"RepositoryType": "S3", "Location": url},
+        }
+        if record.tags:
+            result["Tags"] = dict(record.tags)
+        if record.reserved_concurrency is not None:
+            result["Concurrency"] = {"ReservedConcurrentExecutions": record.reserved_concurrency}
+        return result
+
+    async def get_configuration(self, caller: Caller, params: Params) -> Result:
+        function, qualifier = _named(params, caller)
+        version = await self._read(function, qualifier)
+        return describe(version, qualified=qualifier is not None)
+
+    async def list(self, caller: Caller, params: Params) -> Result:
+        every = params.get("FunctionVersion") == "ALL"
+        page = await self._control.store.list_functions(
+            caller.account,
+            caller.region,
+            all_versions=every,
+            marker=params.get("Marker"),
+            limit=min(params.get("MaxItems") or PAGE_SIZE, PAGE_SIZE),
+        )
+        items = [describe_in_list(version, qualified=every) for version in page.items]
+        return {"Functions": items, "NextMarker": page.marker}
+
+    async def update_code(self, caller: Caller, params: Params) -> Result:
+        function, qualifier = _named(params, caller)
+        _only_latest(qualifier)
+        latest = await self._control.store.get(function, LATEST)
+        _check_revision(latest, params)
+        code = await self._store_code(params, keep=not params.get("DryRun"))
+        architecture = {"Architectures": params.get("Architectures")}
+
+        def change(old: FunctionVersion) -> FunctionVersion:
+            settings = self._control.runtimes, self._control.architecture
+            return replace(apply_settings(old, architecture, *settings), code=code)
+
+        if params.get("DryRun"):
+            return describe(change(latest), qualified=False)
+        return await self._update(function, params, change)
+
+    async def update_configuration(self, caller: Caller, params: Params) -> Result:
+        function, qualifier = _named(params, caller)
+        _only_latest(qualifier)
+
+        def change(old: FunctionVersion) -> FunctionVersion:
+            return apply_settings(old, params, self._control.runtimes, self._control.architecture)
+
+        return await self._update(function, params, change)
+
+    async def delete(self, caller: Caller, params: Params) -> Result:
+        control = self._control
+        function, qualifier = _named(params, caller)
+        if qualifier == LATEST:
+            raise invalid("$LATEST version cannot be deleted without deleting the function.")
+        if qualifier is not None:
+            if not qualifier.isdigit():
+                raise invalid("Deletion of aliases is not currently supported.")
+            await control.store.delete_version(function, qualifier)
+            control.changed(function)
+            control.manager.supersede(function, qualifier, None)
+            return {"StatusCode": 204}
+        versions = [version.version async for version in _versions(control, function)]
+        await control.store.delete_function(function)
+        control.changed(function)
+        for version in versions:
+            control.manager.supersede(function, version, None)
+        control.manager.set_reserved_concurrency(function, None)
+        control.logs.delete(function)
+        return {"StatusCode": 204}
+
+    # ------------------------------------------------------------ inside
+
+    async def _read(self, function: FunctionId, qualifier: str | None) -> FunctionVersion:
+        if is_latest(qualifier):
+            return await self._control.store.get(function, LATEST)
+        return await self._control.catalog.read_primary(function, qualifier or LATEST)
+
+    async def _store_code(self, code: Params, *, keep: bool = True) -> CodeRef:
+        for member in ("ImageUri", "SourceKMSKeyArn", "S3ObjectVersion"):
+            if code.get(member):
+                raise invalid(f"{member} is not supported by this server.")
+        package: bytes | None = code.get("ZipFile")
+        if package is None:
+            bucket, key = code.get("S3Bucket"), code.get("S3Key")
+            if not bucket or not key:
+                raise invalid("Please provide a source for function code.")
+            package = await self._control.code.from_bucket(bucket, key)
+        elif len(package) > MAX_ZIP_BYTES:
+            raise PlatformError(
+                ErrorCode.REQUEST_TOO_LARGE,
+                f"Request must be smaller than {MAX_ZIP_BYTES} bytes for the CreateFunction "
+                "operation",
+            )
+        await self._control.inspect(package)
+        if not keep:
+            return CodeRef.of(package)
+        return await self._control.code.put(package)
+
+    async def _update(self, function: FunctionId, params: Params, change: Change) -> Result:
+        """Change $LATEST: durable, in force for every later request, then acknowledged."""
+        control = self._control
+        for attempt in range(REPLACE_ATTEMPTS):
+            latest = await control.store.get(function, LATEST)
+            _check_revision(latest, params)
+            if latest.state is State.PENDING:
+                await control.deployments.ready(latest)
+                latest = await control.store.get(function, LATEST)
+            changed = replace(
+                change(latest),
+                revision_id=control.new_revision(),
+                last_modified=control.now(),
+                last_update_status=UpdateStatus.IN_PROGRESS,
+                last_update_reason="The function is being updated.",
+                last_update_reason_code="Creating",
+            )
+            try:
+                await control.store.replace(changed, expected_revision_id=latest.revision_id)
+                break
+            except PlatformError as error:
+                lost_race = error.code is ErrorCode.PRECONDITION_FAILED
+                if not lost_race or attempt + 1 == REPLACE_ATTEMPTS:
+                    raise
+        control.changed(function)
+        control.manager.supersede(function, LATEST, changed.key)
+        control.deployments.begin(changed)
+        if params.get("Publish"):
+            return describe(await publish_version(control, function), qualified=True)
+        return describe(changed, qualified=False)
+
+
+def _named(params: Params, caller: Caller) -> tuple[FunctionId, str | None]:
+    return parse_function_name(params["FunctionName"], caller, params.get("Qualifier"))
+
+
+def _only_latest(qualifier: str | None) -> None:
+    if not is_latest(qualifier):
+        raise invalid("The operation is only supported on the $LATEST version of a function.")
+
+
+def _check_revision(latest: FunctionVersion, params: Params) -> None:
+    wanted = params.get("RevisionId")
+    if wanted and wanted != latest.revision_id:
+        raise PlatformError(
+            ErrorCode.PRECONDITION_FAILED,
+            "The Revision Id provided does not match the latest Revision Id. Call the "
+            "GetFunction/GetAlias API to retrieve the latest Revision Id",
+        )
+
+
+async def _versions(control: Control, function: FunctionId) -> AsyncIterator[FunctionVersion]:
+    marker: str | None = None
+    while True:
+        page = await control.store.list_versions(function, marker=marker, limit=1000)
+        for version in page.items:
+            yield version
+        marker = page.marker
+        if marker is None:
+            return
