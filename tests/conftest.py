@@ -1,0 +1,71 @@
+"""What all tests share: one running server a test process, and functions on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.aws.functions import FunctionFactory, lambda_client_of
+from tests.server import Server, running
+from tests.traces import mounts_naming, traces_of
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`samovar up` without examples, with what this machine has of isolation.
+
+    At the end it is stopped as a user would, and must leave nothing: no process, cgroup, network
+    namespace or mount. One of these left behind by a test fails the session.
+    """
+    if importlib.util.find_spec("samovar.wiring") is None:
+        pytest.skip("there is no server yet: samovar.wiring is missing")
+    data_dir = tmp_path_factory.mktemp("server") / "data"
+    with running(data_dir, "--no-examples") as started:
+        yield started
+        traces = traces_of(started.pid)
+    assert traces.left() == {}
+    assert mounts_naming(str(data_dir)) == []
+
+
+@pytest.fixture(scope="session")
+def endpoint(server: Server) -> str:
+    """Where the server listens."""
+    return server.endpoint
+
+
+@pytest.fixture(scope="session")
+def client_of(server: Server) -> Callable[..., Any]:
+    """Makes boto3 lambda clients for the server: `client_of(read_timeout=5)`."""
+    return lambda **config: lambda_client_of(server.endpoint, **config)
+
+
+@pytest.fixture(scope="session")
+def lambda_client(client_of: Callable[..., Any]) -> Any:
+    """An unmodified boto3 lambda client."""
+    return client_of()
+
+
+@pytest.fixture(scope="session")
+def runtime(server: Server) -> str:
+    """A Python runtime that the server has."""
+    import json
+    import urllib.request
+
+    with urllib.request.urlopen(f"{server.endpoint}/_samovar/health", timeout=30) as answer:
+        runtimes = json.load(answer)["runtimes"]
+    return max(runtimes, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+
+
+@pytest.fixture
+def make_function(
+    lambda_client: Any, runtime: str, request: pytest.FixtureRequest
+) -> Iterator[FunctionFactory]:
+    """Creates functions from source; they are deleted after the test."""
+    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:50].strip("-")
+    factory = FunctionFactory(lambda_client, prefix, runtime)
+    yield factory
+    factory.close()

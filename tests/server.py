@@ -1,0 +1,133 @@
+"""A real `samovar up` in a process of its own, for tests that speak to it as clients do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+SAMOVAR = Path(sys.executable).with_name("samovar")
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 60
+
+CLIENT_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Ours without what would configure Samovar or an AWS client, and with what a test needs."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAMOVAR_", "AWS_"))}
+    path = os.pathsep.join([str(SAMOVAR.parent), kept.get("PATH", os.defpath)])
+    return kept | CLIENT_ENVIRONMENT | {"PATH": path} | more
+
+
+class Server:
+    """One started server. `ready_line` and `endpoint` are valid after `start`."""
+
+    def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.endpoint = ""
+        self.ready_line = ""
+        self.printed: list[str] = []
+        """What it has written to stdout so far."""
+        self.stderr_path = data_dir.with_name(data_dir.name + ".stderr")
+        self._command = [str(SAMOVAR), "up", "--port", "0", "--data-dir", str(data_dir), *flags]
+        self._env = clean_environment(**(env or {}))
+        self._lines: queue.Queue[str | None] = queue.Queue()
+
+    def start(self) -> Server:
+        """Start it and wait for its ready line; fails with its stderr where there comes none."""
+        with self.stderr_path.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._read_stdout, daemon=True)
+        self._reader.start()
+        try:
+            self.ready_line = self._await_line("samovar ready ")
+        except BaseException:
+            self.kill()
+            raise
+        self.endpoint = next(word for word in self.ready_line.split() if word.startswith("http"))
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Of the server's own process."""
+        return self.process.pid
+
+    def stderr(self) -> str:
+        """What it has written to stderr so far."""
+        return self.stderr_path.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """SIGTERM, then wait till it has ended; returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop on SIGTERM:\n{self.stderr()[-4000:]}") from None
+        self._close()
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL: what a power cut leaves."""
+        self.process.kill()
+        self.process.wait(STOP_DEADLINE_S)
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.join(STOP_DEADLINE_S)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def _read_stdout(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.printed.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _await_line(self, start: str) -> str:
+        while True:
+            try:
+                line = self._lines.get(timeout=START_DEADLINE_S)
+            except queue.Empty:
+                raise AssertionError(f"not ready in time:\n{self.stderr()[-4000:]}") from None
+            if line is None:
+                raise AssertionError(f"ended before it was ready:\n{self.stderr()[-4000:]}")
+            if line.startswith(start):
+                return line.rstrip("\n")
+
+
+@contextlib.contextmanager
+def running(data_dir: Path, *flags: str, **env: str) -> Iterator[Server]:
+    """A server for one block, stopped cleanly after it."""
+    server = Server(data_dir, *flags, env=env).start()
+    try:
+        yield server
+    except BaseException:
+        sys.stderr.write(server.stderr()[-4000:])
+        server.kill()
+        raise
+    if server.process.poll() is None:
+        status = server.stop()
+        assert status == 0, f"ended with {status}:\n{server.stderr()[-4000:]}"
