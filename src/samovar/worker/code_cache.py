@@ -35,6 +35,9 @@ from samovar.worker.code_package import remove_tree, unpack
 FETCHES_AT_ONCE = 2
 """A fetch holds the package in memory and a thread busy."""
 
+BLOCK_BYTES = 4096
+"""What a file or directory takes on the disk beside its content, at most."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -149,9 +152,10 @@ class CodeCache:
         remove_tree(_put_aside(self._directory, sha256_hex))  # one that somebody else put there
         fresh = self._directory / f".{sha256_hex}.{secrets.token_hex(4)}"
         facts = unpack(package, fresh, cancel=self._cancel)
-        _marker(target).write_text(f"{facts.unpacked_bytes} {self._boot}")
+        size_bytes = facts.unpacked_bytes + BLOCK_BYTES * (facts.files + facts.directories)
+        _marker(target).write_text(f"{size_bytes} {self._boot}")
         fresh.rename(target)
-        return facts.unpacked_bytes
+        return size_bytes
 
     async def _evict(self, keep: str | None = None) -> None:
         """Delete the least recently used that nobody has pinned, until the rest is small enough."""

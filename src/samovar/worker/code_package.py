@@ -68,7 +68,8 @@ class PackageFacts:
     """What a sound package holds."""
 
     files: int
-    """Links are among them, directories are not."""
+    """Links are among them."""
+    directories: int
     unpacked_bytes: int
 
 
@@ -92,6 +93,11 @@ class _Plan:
     def add_directory(self, path: str) -> None:
         self.directories.add(path)
         self.check_size()
+
+    def facts(self, unpacked_bytes: int) -> PackageFacts:
+        return PackageFacts(
+            len(self.files) + len(self.links), len(self.directories), unpacked_bytes
+        )
 
     def check_size(self) -> None:
         if len(self.directories) + len(self.files) + len(self.links) > MAX_ENTRIES:
@@ -120,7 +126,7 @@ def inspect(
         for info in plan.files.values():
             for chunk in _inflate(archive, info, MAX_UNPACKED_BYTES - unpacked_bytes, cancel):
                 unpacked_bytes += len(chunk)
-        return PackageFacts(len(plan.files) + len(plan.links), unpacked_bytes)
+        return plan.facts(unpacked_bytes)
 
 
 def unpack(package: bytes, target: Path, *, cancel: threading.Event | None = None) -> PackageFacts:
@@ -348,7 +354,7 @@ def _fill(
     for path in sorted(plan.directories, reverse=True):
         (target / path).chmod(0o555)
     target.chmod(0o555)
-    return PackageFacts(len(plan.files) + len(plan.links), unpacked_bytes)
+    return plan.facts(unpacked_bytes)
 
 
 def _write_all(descriptor: int, chunk: bytes) -> None:
