@@ -53,9 +53,7 @@ class Deployments:
 
     async def ready(self, version: FunctionVersion) -> None:
         """Wait until a version can be invoked. Raises CONFLICT where it has failed."""
-        task = self._running.get(version.key)
-        if task is not None:
-            await asyncio.shield(task)
+        if await self.settled(version):
             version = await self._store.get(version.id, version.version)
         if version.state is State.FAILED or version.last_update_status is UpdateStatus.FAILED:
             raise PlatformError(
@@ -63,6 +61,14 @@ class Deployments:
                 "The operation cannot be performed at this time. The function is currently in the "
                 f"following state: {State.FAILED}",
             )
+
+    async def settled(self, version: FunctionVersion) -> bool:
+        """Wait until a version is ready or has failed; return whether there was a wait."""
+        task = self._running.get(version.key)
+        if task is None:
+            return False
+        await asyncio.shield(task)
+        return True
 
     async def _deploy(self, version: FunctionVersion) -> None:
         try:
@@ -84,7 +90,9 @@ class Deployments:
 def _succeeded(version: FunctionVersion) -> FunctionVersion:
     if version.state is State.PENDING:
         assert State.ACTIVE in VERSION_MOVES[version.state]
-        return replace(version, state=State.ACTIVE, state_reason=None, state_reason_code=None)
+        version = replace(version, state=State.ACTIVE, state_reason=None, state_reason_code=None)
+    if version.last_update_status is UpdateStatus.SUCCESSFUL:
+        return version
     assert UpdateStatus.SUCCESSFUL in UPDATE_MOVES[version.last_update_status]
     return replace(
         version,

@@ -50,9 +50,10 @@ class State(StrEnum):
 VERSION_MOVES: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.ACTIVE, State.FAILED}),
     State.ACTIVE: frozenset(),
-    State.FAILED: frozenset(),
+    State.FAILED: frozenset({State.PENDING}),
 }
-"""A new version is prepared (its code unpacked, its runtime made ready) once."""
+"""A new version is prepared (its code unpacked, its runtime made ready) once; an update to a
+`$LATEST` that failed tries again."""
 
 
 class UpdateStatus(StrEnum):

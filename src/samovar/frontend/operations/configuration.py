@@ -110,8 +110,13 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
     return {member: value for member, value in result.items() if value is not None}
 
 
-NOT_IN_LISTS = ("State", "StateReason", "StateReasonCode") + tuple(
-    f"LastUpdateStatus{suffix}" for suffix in ("", "Reason", "ReasonCode")
+NOT_IN_LISTS = (
+    "State",
+    "StateReason",
+    "StateReasonCode",
+    "LastUpdateStatus",
+    "LastUpdateStatusReason",
+    "LastUpdateStatusReasonCode",
 )
 """AWS leaves these out of ListFunctions and ListVersionsByFunction."""
 

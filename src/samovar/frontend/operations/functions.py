@@ -203,13 +203,13 @@ class FunctionOperations:
         for attempt in range(REPLACE_ATTEMPTS):
             latest = await control.store.get(function, LATEST)
             _check_revision(latest, params)
-            if latest.state is State.PENDING:
-                await control.deployments.ready(latest)
+            if latest.state is State.PENDING and await control.deployments.settled(latest):
                 latest = await control.store.get(function, LATEST)
             changed = replace(
                 change(latest),
                 revision_id=control.new_revision(),
                 last_modified=control.now(),
+                state=State.PENDING if latest.state is State.FAILED else latest.state,
                 last_update_status=UpdateStatus.IN_PROGRESS,
                 last_update_reason="The function is being updated.",
                 last_update_reason_code="Creating",

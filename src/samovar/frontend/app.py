@@ -1,0 +1,111 @@
+"""The server's front door: an ASGI application.
+
+The way of one request: Invoke takes the hot path (`invoke.py`); everything else of the AWS API is
+routed, parsed and validated from the service model and handed to one operation; what is below
+`/_samovar/` is the platform's own (`own.py`). Errors become responses here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from samovar.awsproto import (
+    ServiceModel,
+    parse_request,
+    serialize_error,
+    serialize_response,
+    validate,
+)
+from samovar.frontend.auth import authenticate
+from samovar.frontend.invoke import function_in_path, invoke
+from samovar.frontend.invoker import Invoker
+from samovar.frontend.operations.control import Handler
+from samovar.frontend.own import PREFIX as OWN_PREFIX
+from samovar.frontend.own import OwnRoutes
+from samovar.frontend.request import ClientGoneError, HttpResponse, Receive, Request, Scope, Send
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.telemetry.log import get_logger
+
+log = get_logger("frontend")
+
+MAX_CONTROL_BODY_BYTES = 70_167_211
+"""AWS's own limit on a control-plane request: 50 MB of zip in base64, and some."""
+
+
+class Application:
+    """Serves the AWS Lambda API and the platform's own routes."""
+
+    def __init__(
+        self,
+        service: ServiceModel,
+        handlers: Mapping[str, Handler],
+        invoker: Invoker,
+        own: OwnRoutes,
+    ) -> None:
+        self._service = service
+        self._handlers = handlers
+        self._invoker = invoker
+        self._own = own
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        if request.raw_path.startswith(OWN_PREFIX):
+            await self._own(request, send, draining=self.draining)
+            return
+        request_id = str(uuid.uuid4())
+        try:
+            response = await self._answer(request, request_id)
+        except ClientGoneError:
+            return
+        except PlatformError as error:
+            response = self._error(error, request_id)
+        except Exception as error:
+            log.exception("request failed", request_id=request_id, path=request.raw_path)
+            failure = PlatformError(ErrorCode.SERVICE, f"Internal error: {type(error).__name__}")
+            response = self._error(failure, request_id)
+        await response.send(send)
+
+    async def _answer(self, request: Request, request_id: str) -> HttpResponse:
+        if self.draining:
+            raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
+        name = function_in_path(request)
+        if name is not None:
+            response = await invoke(self._invoker, request, name, request_id)
+        else:
+            response = await self._operate(request)
+        return HttpResponse(
+            response.status, [("x-amzn-RequestId", request_id), *response.headers], response.body
+        )
+
+    async def _operate(self, request: Request) -> HttpResponse:
+        match = self._service.route(request.method, request.raw_path, request.query)
+        if match is None:
+            raise PlatformError(
+                ErrorCode.UNKNOWN_OPERATION,
+                f"Unknown operation: {request.method} {request.raw_path[:200]}",
+            )
+        caller = authenticate(request.headers, request.query)
+        body = await request.body(
+            MAX_CONTROL_BODY_BYTES,
+            f"Request must be smaller than {MAX_CONTROL_BODY_BYTES} bytes for the "
+            f"{match.operation.name} operation",
+        )
+        params = parse_request(match, request.query, request.headers, body)
+        validate(match.operation, params)
+        handler = self._handlers.get(match.operation.name)
+        if handler is None:
+            raise PlatformError(
+                ErrorCode.NOT_IMPLEMENTED,
+                f"The operation {match.operation.name} is not implemented by this server yet.",
+            )
+        answer = serialize_response(match.operation, await handler(caller, params))
+        return HttpResponse(answer.status, answer.headers, answer.body)
+
+    def _error(self, error: PlatformError, request_id: str) -> HttpResponse:
+        answer = serialize_error(self._service, error, request_id)
+        return HttpResponse(answer.status, answer.headers, answer.body)

@@ -1,0 +1,151 @@
+"""What is below `/_samovar/`: the platform's own routes.
+
+    GET  /_samovar/health                    is it ready, what isolation is in force
+    GET  /_samovar/logs/NAME?tail_bytes=&follow=1
+    GET  /_samovar/code/SHA256               a code package (GetFunction links to it)
+    ANY  /_samovar/url/NAME[:QUALIFIER]/…    a function, called as through a function URL
+
+These need no signature, so web pages could reach them from a browser on the same machine: the
+Host header must be an address or a local name (no DNS rebinding), and requests that a browser
+marks as coming from another site are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from samovar.frontend.auth import DEFAULT_ACCOUNT, Caller
+from samovar.frontend.invoker import Invoker
+from samovar.frontend.names import parse_function_name
+from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Send
+from samovar.frontend.urls import call_url
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.ports import CodeStore, LogStore
+from samovar.telemetry.log import get_logger
+
+log = get_logger("frontend")
+
+PREFIX = "/_samovar/"
+DEFAULT_REGION = "us-east-1"
+MAX_TAIL_BYTES = 4 * 1024 * 1024
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Health = Callable[[], Mapping[str, Any]]
+
+
+class OwnRoutes:
+    """See the module's text."""
+
+    def __init__(
+        self, invoker: Invoker, code: CodeStore, logs: LogStore, health: Health, host: str
+    ) -> None:
+        self._invoker = invoker
+        self._code = code
+        self._logs = logs
+        self._health = health
+        self._host = host
+
+    async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
+        """Answer one request."""
+        request_id = str(uuid.uuid4())
+        try:
+            self._check_origin(request)
+            noun, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")
+            if noun == "logs" and request.method == "GET":
+                await self._send_logs(request, unquote(rest), send)
+                return
+            response = await self._answer(request, noun, rest, request_id, draining=draining)
+        except ClientGoneError:
+            return
+        except PlatformError as error:
+            response = _json(error.status, {"message": error.message, "code": error.code.value})
+        except Exception:
+            log.exception("request failed", request_id=request_id, path=request.raw_path)
+            response = _json(500, {"message": "Internal error", "code": "ServiceException"})
+        await response.send(send)
+
+    async def _answer(
+        self, request: Request, noun: str, rest: str, request_id: str, *, draining: bool
+    ) -> HttpResponse:
+        if noun == "health" and not rest:
+            status = "draining" if draining else "ready"
+            return _json(503 if draining else 200, {"status": status, **self._health()})
+        if draining:
+            raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
+        if noun == "code" and _SHA256.fullmatch(rest) and request.method == "GET":
+            package = await self._code.get(rest)
+            return HttpResponse(200, [("Content-Type", "application/zip")], package)
+        if noun == "url" and rest:
+            return await call_url(self._invoker, request, rest, _caller(request), request_id)
+        raise PlatformError(ErrorCode.UNKNOWN_OPERATION, f"No such page: {request.raw_path[:200]}")
+
+    async def _send_logs(self, request: Request, name: str, send: Send) -> None:
+        function, _ = parse_function_name(name, _caller(request))
+        await self._invoker.resolve(function, None)  # NOT_FOUND where there is none
+        wanted = request.query.get("tail_bytes", ["65536"])[0]
+        tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if wanted.isdigit() else 65536
+        text = self._logs.read(function, max_bytes=tail_bytes)
+        content = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": content})
+        follow = request.query.get("follow", ["0"])[0] == "1"
+        await send({"type": "http.response.body", "body": text, "more_body": follow})
+        if not follow:
+            return
+        gone = asyncio.create_task(request.disconnected())
+        feed = asyncio.create_task(self._feed(function, send))
+        try:
+            await asyncio.wait((gone, feed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (gone, feed):
+                task.cancel()
+            await asyncio.gather(gone, feed, return_exceptions=True)
+
+    async def _feed(self, function: Any, send: Send) -> None:
+        with contextlib.suppress(OSError):
+            async for text in self._logs.follow(function):
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+
+    def _check_origin(self, request: Request) -> None:
+        name = _host_name(request.headers.get("host", ""))
+        local = name in ("localhost", self._host) or name.endswith(".localhost")
+        if not local and not _is_address(name):
+            raise PlatformError(ErrorCode.ACCESS_DENIED, f"Host {name!r} is not served here.")
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            raise PlatformError(
+                ErrorCode.ACCESS_DENIED, "Requests from other sites' pages are refused."
+            )
+
+
+def _caller(request: Request) -> Caller:
+    query = request.query
+    region = query.get("region", [DEFAULT_REGION])[0]
+    account = query.get("account", [DEFAULT_ACCOUNT])[0]
+    return Caller(account, region)
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _json(status: int, document: Mapping[str, Any]) -> HttpResponse:
+    body = json.dumps(document).encode() + b"\n"
+    return HttpResponse(status, [("Content-Type", "application/json")], body)
