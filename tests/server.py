@@ -40,6 +40,7 @@ class Server:
         self.data_dir = data_dir
         self.endpoint = ""
         self.ready_line = ""
+        self.stopped = False
         self.printed: list[str] = []
         """What it has written to stdout so far."""
         self.stderr_path = data_dir.with_name(data_dir.name + ".stderr")
@@ -95,6 +96,7 @@ class Server:
         self._close()
 
     def _close(self) -> None:
+        self.stopped = True
         self._reader.join(STOP_DEADLINE_S)
         if self.process.stdout:
             self.process.stdout.close()
@@ -128,6 +130,6 @@ def running(data_dir: Path, *flags: str, **env: str) -> Iterator[Server]:
         sys.stderr.write(server.stderr()[-4000:])
         server.kill()
         raise
-    if server.process.poll() is None:
+    if not server.stopped:
         status = server.stop()
         assert status == 0, f"ended with {status}:\n{server.stderr()[-4000:]}"

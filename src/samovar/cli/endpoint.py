@@ -61,12 +61,8 @@ class Endpoint:
         from botocore.exceptions import BotoCoreError
 
         session = botocore.session.Session()
-        resolver = session.get_component("credential_provider")
-        for provider in list(resolver.providers):
-            if provider.METHOD not in LOCAL_CREDENTIAL_SOURCES:
-                resolver.remove(provider.METHOD)
         try:
-            credentials = session.get_credentials()
+            credentials = _local_credentials(session)
             client: Any = session.create_client(
                 "lambda",
                 region_name=self.region or session.get_config_variable("region") or DEFAULT_REGION,
@@ -141,6 +137,14 @@ class Endpoint:
             yield response
         finally:
             connection.close()
+
+
+def _local_credentials(session: Any) -> Any:
+    resolver = session.get_component("credential_provider")
+    for provider in list(resolver.providers):
+        if provider.METHOD not in LOCAL_CREDENTIAL_SOURCES:
+            resolver.remove(provider.METHOD)
+    return session.get_credentials()
 
 
 def _refusal(code: str, message: str) -> CommandError:
