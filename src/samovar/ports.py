@@ -318,6 +318,10 @@ class FunctionStore(Protocol):
         """Versions in state Pending or with an update in progress, for start-up to go on with."""
         ...
 
+    async def runtimes_in_use(self) -> frozenset[str]:
+        """The runtimes of every version."""
+        ...
+
     async def code_in_use(self) -> frozenset[str]:
         """sha256 (hex) of every code package that a version refers to."""
         ...

@@ -327,6 +327,12 @@ class SqlFunctionStore:
             rows = (await connection.execute(query)).all()
         return [version_from(row) for row in rows]
 
+    async def runtimes_in_use(self) -> frozenset[str]:
+        """The runtimes of every version."""
+        async with self._database.read() as connection:
+            found = await connection.scalars(sa.select(versions.c.config["runtime"].as_string()).distinct())
+            return frozenset(found)
+
     async def code_in_use(self) -> frozenset[str]:
         """sha256 (hex) of every package that a version refers to."""
         async with self._database.read() as connection:

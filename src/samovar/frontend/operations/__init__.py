@@ -1,1 +1,21 @@
 """The control-plane operations of the Lambda API, one noun a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from samovar.frontend.operations.aliases import AliasOperations
+from samovar.frontend.operations.concurrency import ConcurrencyOperations
+from samovar.frontend.operations.control import Control, Handler
+from samovar.frontend.operations.functions import FunctionOperations
+from samovar.frontend.operations.versions import VersionOperations
+
+
+def handlers(control: Control) -> Mapping[str, Handler]:
+    """Operation name → what answers it. An operation that is not here is answered with a 501."""
+    return {
+        **FunctionOperations(control).handlers(),
+        **VersionOperations(control).handlers(),
+        **AliasOperations(control).handlers(),
+        **ConcurrencyOperations(control).handlers(),
+    }

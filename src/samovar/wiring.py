@@ -1,0 +1,282 @@
+"""The only place that knows which implementation stands behind each port, and that builds them.
+
+Today there is one deployment: embedded, everything in this process, SQLite and a directory.
+`run` reads from top to bottom as the life of a server: lock, build, serve, drain, take down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import platform
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from samovar import __version__, banner
+from samovar.awsproto import ServiceModel
+from samovar.config import Config, LogFormat
+from samovar.examples import deploy_examples
+from samovar.frontend.app import Application
+from samovar.frontend.catalog import Catalog
+from samovar.frontend.deployments import Deployments
+from samovar.frontend.invoker import Invoker
+from samovar.frontend.operations import handlers
+from samovar.frontend.operations.control import Control
+from samovar.frontend.own import OwnRoutes
+from samovar.manager.limits import ConcurrencyLedger
+from samovar.manager.manager import PoolManager
+from samovar.model.errors import PlatformError
+from samovar.model.instance import WorkerId
+from samovar.placement.planner import Planner
+from samovar.sandbox.process.driver import ProcessSandbox
+from samovar.store.database import Database
+from samovar.store.functions import SqlFunctionStore
+from samovar.store.logs import FileLogStore
+from samovar.store.objects import ObjectCodeStore
+from samovar.telemetry import log as telemetry
+from samovar.worker.code_cache import CodeCache
+from samovar.worker.code_package import inspect
+from samovar.worker.worker import LocalWorker
+
+CODE_CACHE_BYTES = 4 * 1024**3
+MEMORY_SHARE = 0.9
+"""Of the machine's memory, what instances may be promised by default."""
+
+CONNECTIONS_CLOSE_S = 5
+BACKLOG = 2048
+
+log = telemetry.get_logger("server")
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    telemetry.configure(as_json=config.log_format is LogFormat.JSON)
+    try:
+        with _only_one(config.data_dir), _listen(config.host, config.port) as listener:
+            uvloop.run(_serve(config, listener))
+    except (StartError, PlatformError) as error:
+        reason = error.message if isinstance(error, PlatformError) else str(error)
+        sys.stderr.write(f"samovar: cannot start: {reason}\n")
+        return 1
+    except Exception:
+        log.exception("the server failed")
+        return 1
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The parts that the life of the server needs by name."""
+
+    application: Application
+    control: Control
+    manager: PoolManager
+    sandbox: ProcessSandbox
+
+
+async def _serve(config: Config, listener: socket.socket) -> None:
+    base_url = _base_url(config.host, listener.getsockname()[1])
+    async with _platform(config, base_url) as built:
+        example = None
+        if config.examples:
+            example = await deploy_examples(built.control)
+        stop = _stop_signal()
+        server = _server(built.application)
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(server.serve(sockets=[listener]))
+            tasks.create_task(_warm_up(built))
+            runtimes = sorted(built.sandbox.runtimes)
+            isolation = built.sandbox.isolation
+            banner.show(banner.ready_line(base_url, isolation))
+            banner.show(banner.ready_block(config, base_url, isolation, runtimes, example))
+            await stop.wait()
+            built.application.draining = True
+            await built.manager.drain(config.drain_timeout_s)
+            server.should_exit = True
+            await serving
+
+
+@contextlib.asynccontextmanager
+async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
+    """Build everything, from the stores up; take it down in the opposite order."""
+    data = config.data_dir
+    async with contextlib.AsyncExitStack() as stack:
+        database = await Database.open(f"sqlite+aiosqlite:///{data / 'samovar.db'}")
+        stack.push_async_callback(database.close)
+        store = SqlFunctionStore(database)
+        code = ObjectCodeStore.open(data / "objects")
+        await code.sweep(await store.code_in_use())
+        logs = FileLogStore(data / "logs")
+        stack.push_async_callback(logs.close)
+        cache = CodeCache(data / "cache", code, CODE_CACHE_BYTES)
+        await cache.open()
+        stack.push_async_callback(cache.close)
+        sandbox = _sandbox(config)
+        await sandbox.open()
+        stack.push_async_callback(sandbox.close)
+        manager_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
+        memory_mib = config.memory_mib or _memory_mib(config.memory_oversubscription)
+        worker = LocalWorker(WorkerId("local"), sandbox, cache, logs, memory_mib)
+        ledger = ConcurrencyLedger(config.account_concurrency, await store.reserved_concurrencies())
+        manager = PoolManager(
+            [worker],
+            Planner(),
+            ledger,
+            idle_timeout_s=config.idle_timeout_s,
+            queue_timeout_s=config.queue_timeout_s,
+        )
+        await manager_stack.enter_async_context(manager)
+        await manager_stack.enter_async_context(worker)  # stops its instances before the manager
+        catalog = Catalog(store)
+        deployments = Deployments(store, manager, catalog)
+        await stack.enter_async_context(deployments)
+        control = Control(
+            store=store,
+            code=code,
+            inspect=_inspect,
+            logs=logs,
+            manager=manager,
+            catalog=catalog,
+            deployments=deployments,
+            runtimes=frozenset(sandbox.runtimes),
+            architecture=_architecture(),
+            account_concurrency=config.account_concurrency,
+            base_url=lambda: base_url,
+        )
+        invoker = Invoker(catalog, deployments, manager)
+        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), config.host)
+        service = ServiceModel.load("lambda")
+        application = Application(service, handlers(control), invoker, own)
+        yield Platform(application, control, manager, sandbox)
+
+
+def _sandbox(config: Config) -> ProcessSandbox:
+    return ProcessSandbox(config.data_dir, mode=config.isolation, blanks=config.blanks)
+
+
+async def _warm_up(built: Platform) -> None:
+    """Make the runtimes of known functions ready, so that their first start is fast."""
+    in_use = await built.control.store.runtimes_in_use()
+    for runtime in sorted(in_use & set(built.sandbox.runtimes)):
+        with contextlib.suppress(PlatformError):
+            await built.sandbox.prepare(runtime)
+
+
+async def _inspect(package: bytes) -> None:
+    await asyncio.to_thread(inspect, package)
+
+
+def _health(config: Config, sandbox: ProcessSandbox) -> Callable[[], dict[str, Any]]:
+    def health() -> dict[str, Any]:
+        isolation = sandbox.isolation
+        return {
+            "version": __version__,
+            "isolation": {
+                "driver": isolation.driver,
+                "layers": sorted(isolation.layers),
+                "missing": dict(isolation.missing),
+            },
+            "runtimes": sorted(sandbox.runtimes),
+            "store": str(config.data_dir.resolve()),
+        }
+
+    return health
+
+
+# ---------------------------------------------------------------- the process
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory: a second server on it would fight over everything."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"the data directory {data_dir} cannot be used: {error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise StartError(
+            f"another server uses {data_dir}; stop it, or give --data-dir another directory"
+        ) from error
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise StartError(
+                f"{host}:{port} cannot be listened on: {error.strerror}; try --port 0"
+            ) from error
+        listener.listen(BACKLOG)
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own idea of signals: draining is ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(application: Application) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            application,
+            http="httptools",
+            loop="none",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=CONNECTIONS_CLOSE_S,
+            timeout_keep_alive=75,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _base_url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _memory_mib(oversubscription: float) -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(total * MEMORY_SHARE * oversubscription) >> 20
+
+
+def _architecture() -> str:
+    return {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
