@@ -12,6 +12,7 @@ AWS's limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits
 
 from __future__ import annotations
 
+import asyncio
 import calendar
 import io
 import os
@@ -129,6 +130,19 @@ def inspect(
         return plan.facts(unpacked_bytes)
 
 
+async def check_package(package: bytes) -> None:
+    """The `PackageInspector` of `ports.py`, for packages from a request (whose size the frontend
+    bounds) and from a bucket. When cancelled, the check ends soon after."""
+    cancel = threading.Event()
+    try:
+        await asyncio.to_thread(
+            inspect, package, max_packed_bytes=MAX_UNPACKED_BYTES, cancel=cancel
+        )
+    except asyncio.CancelledError:
+        cancel.set()
+        raise
+
+
 def unpack(package: bytes, target: Path, *, cancel: threading.Event | None = None) -> PackageFacts:
     """Unpack a package into `target`, which must not be there yet. Blocks: call it in a thread.
 
@@ -189,11 +203,15 @@ def _inflate(
     cancel: threading.Event | None,
 ) -> Iterator[bytes]:
     """The content of an entry, as long as it is no longer than `room_bytes`."""
+    left_bytes = info.file_size
     with archive.open(info) as stream:
         while True:
             if cancel is not None and cancel.is_set():
                 raise UnpackCancelledError
             chunk = stream.read(_CHUNK_BYTES)
+            left_bytes -= len(chunk)
+            if not chunk and left_bytes:
+                raise zipfile.BadZipFile("shorter than it says")  # zipfile minds longer ones only
             if not chunk:
                 return
             room_bytes -= len(chunk)
