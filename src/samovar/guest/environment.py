@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 _TRACE_ID = "_X_AMZN_TRACE_ID"
 
 
-def prepare(env: Mapping[str, str], task_root: str) -> None:
-    """Apply the function's environment and forget the zygote's. `OSError` if there is no code."""
-    _replace_environment(env)
+def forget_zygote() -> None:
+    """Drop what the child has inherited. A blank does this while it waits for its function."""
+    for name in list(os.environ):
+        del os.environ[name]
     time.tzset()
-    os.chdir(task_root)
     # Code may be read-only, or shared between instances where there is no mount namespace.
     sys.dont_write_bytecode = True
-    sys.path[:] = _search_path(task_root, env.get("PYTHONPATH", ""))
-    sys.path_importer_cache.pop(task_root, None)
+    sys.path[:] = [entry for entry in sys.path if entry]
     sys.argv = ["bootstrap.py"]
     # The zygote's own script, and whatever its globals hold, is none of the function's business.
     sys.modules["__main__"] = ModuleType("__main__")
@@ -32,6 +31,20 @@ def prepare(env: Mapping[str, str], task_root: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()
+
+
+def apply(env: Mapping[str, str], task_root: str) -> None:
+    """Set environment, time zone, directory and search path. `OSError` if there is no code."""
+    os.environ.update(env)
+    if "TZ" in env:
+        time.tzset()
+    os.chdir(task_root)
+    python_path = env.get("PYTHONPATH")
+    if python_path:
+        sys.path[:0] = [entry for entry in python_path.split(os.pathsep) if entry]
+    sys.path.insert(0, task_root)
+    # The zygote may have looked there when there was nothing yet.
+    sys.path_importer_cache.pop(task_root, None)
 
 
 def set_trace_id(trace_id: str | None) -> None:
@@ -50,15 +63,3 @@ def set_trace_id(trace_id: str | None) -> None:
 
 
 _TRACE_ID_KEY = os.fsencode(_TRACE_ID)
-
-
-def _replace_environment(env: Mapping[str, str]) -> None:
-    for name in [name for name in os.environ if name not in env]:
-        del os.environ[name]
-    os.environ.update(env)
-
-
-def _search_path(task_root: str, python_path: str) -> list[str]:
-    extra = [entry for entry in python_path.split(os.pathsep) if entry]
-    rest = [entry for entry in sys.path if entry and entry != task_root]
-    return [task_root, *extra, *rest]

@@ -35,9 +35,11 @@ MAX_FRAMES = 1000
 """At each end of a deep stack. Python's own limit is 1,000 in all unless code raises it."""
 MAX_FRAME_CHARS = 1024
 MAX_STACK_CHARS = 192 * 1024
+MAX_LOG_CHARS = 256 * 1024
+"""AWS: up to 256 KB of an error is written to the log."""
 LEFT_OUT = "…"
 
-_OUR_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH120, PTH100
+_OUR_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class FaultError(Exception):
@@ -84,7 +86,7 @@ def log_text(fault: dict[str, Any]) -> str:
     lines = [head, "Traceback (most recent call last):"]
     for entry in fault["stackTrace"]:
         lines += entry.splitlines()
-    return "\n".join(lines) + "\n"
+    return _cut("\n".join(lines), MAX_LOG_CHARS) + "\n"
 
 
 def _type_name(error: BaseException) -> str:

@@ -77,7 +77,7 @@ def _forget_shadowed_modules(task_root: str) -> None:
     In a fresh interpreter `/var/task/queue.py` shadows the standard `queue`, for /var/task comes
     first. Here the standard one has been loaded already, so an import would find that."""
     try:
-        names = {entry.partition(".")[0] for entry in os.listdir(task_root)}  # noqa: PTH208 - one call, no objects
+        names = {entry.partition(".")[0] for entry in os.listdir(task_root)}
     except OSError:
         return
     shadowed = {name for name in names if name in sys.modules} - _KEPT

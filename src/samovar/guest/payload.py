@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_RESPONSE_BYTES = 6_291_556
 """AWS's limit on a response: 6 MiB and 100 bytes."""
 
+_loads = json.loads
 _scan = json.JSONDecoder().raw_decode
 
 
@@ -37,7 +38,7 @@ def decode_event(body: bytes | bytearray) -> Any:
     except Exception:  # noqa: S110 - the slow way words it, or reads what the fast way does not
         pass
     try:
-        return json.loads(body)
+        return _loads(body)
     except Exception as error:
         raise FaultError(UNMARSHAL_ERROR, f"Unable to unmarshal input: {error}") from error
 

@@ -24,6 +24,7 @@ from samovar.guest.context import ContextFactory
 from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
 from samovar.guest.payload import decode_event, encode_result
+from samovar.guest.rehearsal import rehearse_while_idle
 from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _EXIT_UNCAUGHT = 1
 _EXIT_INTERRUPTED = 130
 
 # User code shares the modules: it may replace what it finds in them.
+_dumps = json.JSONEncoder().encode
 _getpid = os.getpid
 _exit = os._exit
 
@@ -52,6 +54,8 @@ def serve(channel: socket.socket) -> NoReturn:
         channel.set_inheritable(False)
         channel.setblocking(True)
         output = Output()
+        environment.forget_zygote()
+        rehearse_while_idle(channel)
         status = _serve(Channel(channel), output)
     except SystemExit as exit_:
         status = _exit_status(exit_)
@@ -77,7 +81,7 @@ def _serve(channel: Channel, output: Output) -> int:
             raise ProtocolError(f"frame of type {kind} before INIT")
         own_pid = _getpid()
         try:
-            environment.prepare(init["env"], init["task_root"])
+            environment.apply(init["env"], init["task_root"])
             contexts = ContextFactory(init["env"], output.write)
             handler = load_handler(init["handler"], init["task_root"])
         except Exception as error:
@@ -129,7 +133,7 @@ def _answer_invocations(
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value).encode()
+    return _dumps(value).encode()
 
 
 def _exit_status(exit_: SystemExit) -> int:
