@@ -15,14 +15,19 @@ from tests.traces import mounts_naming, traces_of
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def needs_wiring() -> None:
+    """Skip while there is no server to start."""
+    if importlib.util.find_spec("samovar.wiring") is None:
+        pytest.skip("there is no server yet: samovar.wiring is missing")
+
+
+@pytest.fixture(scope="session")
+def server(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`samovar up` without examples, with what this machine has of isolation.
 
     At the end it is stopped as a user would, and must leave nothing: no process, cgroup, network
     namespace or mount. One of these left behind by a test fails the session.
     """
-    if importlib.util.find_spec("samovar.wiring") is None:
-        pytest.skip("there is no server yet: samovar.wiring is missing")
     data_dir = tmp_path_factory.mktemp("server") / "data"
     with running(data_dir, "--no-examples") as started:
         yield started
@@ -52,12 +57,7 @@ def lambda_client(client_of: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="session")
 def runtime(server: Server) -> str:
     """A Python runtime that the server has."""
-    import json
-    import urllib.request
-
-    with urllib.request.urlopen(f"{server.endpoint}/_samovar/health", timeout=30) as answer:
-        runtimes = json.load(answer)["runtimes"]
-    return max(runtimes, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+    return server.newest_runtime()
 
 
 @pytest.fixture

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 SAMOVAR = Path(sys.executable).with_name("samovar")
 START_DEADLINE_S = 60
@@ -77,6 +81,17 @@ class Server:
     def stderr(self) -> str:
         """What it has written to stderr so far."""
         return self.stderr_path.read_text(errors="replace")
+
+    def health(self) -> dict[str, Any]:
+        """What `GET /_samovar/health` says."""
+        with urllib.request.urlopen(f"{self.endpoint}/_samovar/health", timeout=30) as answer:
+            document: dict[str, Any] = json.load(answer)
+        return document
+
+    def newest_runtime(self) -> str:
+        """`python3.13`, say: of those that this machine has."""
+        runtimes: list[str] = self.health()["runtimes"]
+        return max(runtimes, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
     def stop(self) -> int:
         """SIGTERM, then wait till it has ended; returns its exit status."""

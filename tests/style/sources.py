@@ -36,17 +36,6 @@ def sources(*folders: str) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def calls(source: Source) -> list[tuple[str, ast.Call]]:
-    """Each call of a dotted name: `time.sleep(1)` → ("time.sleep", node)."""
-    named = []
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call):
-            name = dotted(node.func)
-            if name:
-                named.append((name, node))
-    return named
-
-
 def dotted(node: ast.expr) -> str:
     """`a.b.c` as text; empty where the expression is not such a name."""
     if isinstance(node, ast.Name):
