@@ -60,7 +60,8 @@ class Config:
     """Memory that instances may be promised in all. 0: nine tenths of the machine's."""
     memory_oversubscription: float = 1.0
     """Promised ÷ real memory. Over 1, functions that use what they declare can be refused."""
-    invoke_body_limit_bytes: int = 6 * 1024 * 1024
+    search_path: str = "/usr/local/bin:/usr/bin:/bin"
+    """Where interpreters are looked for: PATH, unless set."""
 
     @classmethod
     def from_sources(cls, environ: Mapping[str, str] = os.environ, **flags: Any) -> Config:
@@ -73,6 +74,8 @@ class Config:
             given = flags.pop(spec.name, None)
             if given is None:
                 given = environ.get(PREFIX + spec.name.upper())
+            if given is None and spec.name == "search_path":
+                given = environ.get("PATH")
             if given is not None:
                 values[spec.name] = _convert(spec.name, type(getattr(_DEFAULTS, spec.name)), given)
         if flags:

@@ -165,7 +165,12 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
 
 
 def _sandbox(config: Config) -> ProcessSandbox:
-    return ProcessSandbox(config.data_dir, mode=config.isolation, blanks=config.blanks)
+    return ProcessSandbox(
+        config.data_dir,
+        mode=config.isolation,
+        blanks=config.blanks,
+        search_path=config.search_path,
+    )
 
 
 async def _warm_up(built: Platform) -> None:
@@ -253,6 +258,7 @@ def _server(application: Application) -> _Server:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=CONNECTIONS_CLOSE_S,
             timeout_keep_alive=75,
             backlog=BACKLOG,

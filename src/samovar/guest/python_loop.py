@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import traceback
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from samovar.guest import environment, faults
@@ -43,6 +44,16 @@ _getpid = os.getpid
 _exit = os._exit
 
 
+def prepare(control_fd: int) -> None:
+    """Do what does not depend on the function, in a blank that waits for one; `serve` comes next.
+
+    While there is nothing to read on `control_fd`, also pay beforehand for what a function's init
+    would cost (see `rehearsal`); that ends within a millisecond when there is. Fds 1 and 2 become
+    pipes that nobody reads: the blank points them at the function's log before `serve`."""
+    _prepared.append(_make_ready())
+    rehearse_while_idle(control_fd)
+
+
 def serve(channel: socket.socket) -> NoReturn:
     """Run a function in this process until the worker closes the channel.
 
@@ -53,9 +64,7 @@ def serve(channel: socket.socket) -> NoReturn:
     try:
         channel.set_inheritable(False)
         channel.setblocking(True)
-        output = Output()
-        environment.forget_zygote()
-        rehearse_while_idle(channel)
+        output = _prepared.pop() if _prepared else _make_ready()
         status = _serve(Channel(channel), output)
     except SystemExit as exit_:
         status = _exit_status(exit_)
@@ -72,6 +81,16 @@ def serve(channel: socket.socket) -> NoReturn:
             _exit(status)
 
 
+_prepared: list[Output] = []
+"""From `prepare` to `serve`; the function finds it empty."""
+
+
+def _make_ready() -> Output:
+    output = Output()
+    environment.forget_zygote()
+    return output
+
+
 def _serve(channel: Channel, output: Output) -> int:
     log = InvocationLog(output)
     log.install()
@@ -80,6 +99,7 @@ def _serve(channel: Channel, output: Output) -> int:
         if kind != INIT:
             raise ProtocolError(f"frame of type {kind} before INIT")
         own_pid = _getpid()
+        begun = perf_counter()
         try:
             environment.apply(init["env"], init["task_root"])
             contexts = ContextFactory(init["env"], output.write)
@@ -94,7 +114,7 @@ def _serve(channel: Channel, output: Output) -> int:
         if _getpid() != own_pid:
             return 0
         output.flush()
-        channel.write(READY, b"", b"")
+        channel.write(READY, _json({"init_ms": (perf_counter() - begun) * 1e3}), b"")
         return _answer_invocations(channel, handler, contexts, output, log)
     except ChannelClosedError:
         return 0

@@ -27,7 +27,7 @@ HEADER = struct.Struct("!BII")
 INIT = 1
 """worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime"}. body: empty."""
 READY = 2
-"""loop → worker: init is over. meta: {}. body: empty."""
+"""loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty."""
 INIT_ERROR = 3
 """loop → worker: init failed; the loop exits next. body: AWS's error document (JSON)."""
 INVOKE = 4
