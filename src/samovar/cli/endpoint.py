@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,8 @@ ANSWER_TIMEOUT_S = 120
 INVOKE_TIMEOUT_S = 15 * 60 + 90
 """AWS's longest function time-out, and as long as a request may queue."""
 
+ACCOUNT = re.compile(r"\d{12}")
+"""An access key of this form names an account; any other stands for the default one."""
 LOCAL_CREDENTIAL_SOURCES = frozenset({"env", "shared-credentials-file", "config-file"})
 
 
@@ -56,35 +59,51 @@ class Endpoint:
 
     def lambda_client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> LambdaClient:
         """A botocore client; its calls belong inside `answers()`."""
-        import botocore.session
         from botocore.config import Config
+
+        session, credentials, region = self._aws_configuration()
+        client: Any = session.create_client(
+            "lambda",
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id=credentials.access_key if credentials else "samovar",
+            aws_secret_access_key=credentials.secret_key if credentials else "samovar",
+            aws_session_token=credentials.token if credentials else None,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=timeout_s,
+                retries={"total_max_attempts": 1},
+                proxies={},
+                parameter_validation=False,  # the server's messages are AWS's own
+            ),
+        )
+        return cast("LambdaClient", client)
+
+    def scope(self) -> dict[str, str]:
+        """The region and account that a signed request would speak of, for one that is not."""
+        _, credentials, region = self._aws_configuration()
+        account = credentials.access_key if credentials else ""
+        return {"region": region} | ({"account": account} if ACCOUNT.fullmatch(account) else {})
+
+    def _aws_configuration(self) -> tuple[Any, Any, str]:
+        """botocore's session, the credentials (or None) and the region."""
+        import botocore.session
         from botocore.exceptions import BotoCoreError
 
         session = botocore.session.Session()
         try:
-            credentials = _local_credentials(session)
-            client: Any = session.create_client(
-                "lambda",
-                region_name=self.region or session.get_config_variable("region") or DEFAULT_REGION,
-                endpoint_url=self.url,
-                aws_access_key_id=credentials.access_key if credentials else "samovar",
-                aws_secret_access_key=credentials.secret_key if credentials else "samovar",
-                aws_session_token=credentials.token if credentials else None,
-                config=Config(
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    read_timeout=timeout_s,
-                    retries={"total_max_attempts": 1},
-                    proxies={},
-                    parameter_validation=False,  # the server's messages are AWS's own
-                ),
-            )
-        except (BotoCoreError, ValueError) as error:
+            resolver = session.get_component("credential_provider")
+            for provider in list(resolver.providers):
+                if provider.METHOD not in LOCAL_CREDENTIAL_SOURCES:
+                    resolver.remove(provider.METHOD)
+            configured = session.get_config_variable("region")
+            return session, session.get_credentials(), self.region or configured or DEFAULT_REGION
+        except BotoCoreError as error:
             raise CommandError(
                 f"the AWS configuration of this account cannot be used: {error}",
                 "mend it, or unset AWS_PROFILE",
                 exit_status=2,
             ) from error
-        return cast("LambdaClient", client)
 
     @contextlib.contextmanager
     def answers(self) -> Iterator[None]:
@@ -137,14 +156,6 @@ class Endpoint:
             yield response
         finally:
             connection.close()
-
-
-def _local_credentials(session: Any) -> Any:
-    resolver = session.get_component("credential_provider")
-    for provider in list(resolver.providers):
-        if provider.METHOD not in LOCAL_CREDENTIAL_SOURCES:
-            resolver.remove(provider.METHOD)
-    return session.get_credentials()
 
 
 def _refusal(code: str, message: str) -> CommandError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from samovar.cli.endpoint import Endpoint
 
-COLUMNS = ("NAME", "RUNTIME", "MEMORY", "TIMEOUT", "STATE", "CODE", "MODIFIED")
+COLUMNS = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "MODIFIED")
+"""Not the state: as on AWS, a listing does not have it."""
 
 
 def ls(endpoint: Endpoint) -> str:
@@ -17,9 +18,9 @@ def ls(endpoint: Endpoint) -> str:
                 (
                     function["FunctionName"],
                     function.get("Runtime", "-"),
+                    function.get("Handler", "-"),
                     f"{function.get('MemorySize', 0)} MB",
                     f"{function.get('Timeout', 0)} s",
-                    function.get("State", "-"),
                     f"{function.get('CodeSize', 0):,} B",
                     function.get("LastModified", "-")[:19].replace("T", " "),
                 )
