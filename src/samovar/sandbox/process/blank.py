@@ -1,0 +1,183 @@
+"""A blank: a process from its fork off a zygote to the function's first line.
+
+How this works. A blank isolates itself layer by layer, in an order in which each step still has
+the privileges that it needs and none is left at the end (FACTS: "An order that worked"):
+
+    cgroup → network → /tmp, /proc → session, rlimits → no_new_privs → uid, capabilities
+    → parent-death signal → Landlock → seccomp → descriptors → "ready"
+
+Then it waits on its control socket until the supervisor hands it an instance's channel and output
+pipe. It trusts the supervisor; the supervisor reads at most one short message from it, before any
+of the function's code has run. When the control socket ends, so does the blank.
+
+Runs in zygotes: Python 3.9, standard library only. Layers are named by the values of
+`samovar.model.isolation.Layer`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from samovar.sandbox.process import landlock, rootfs, seccomp
+from samovar.sandbox.process import syscalls as sys_
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+CONTROL_FD = 3
+"""Where a blank's control socket is, and then its channel: the only descriptor above stderr."""
+
+READY = b"ready"
+
+OPEN_FILES = 1024
+PROCESSES = 1024
+"""AWS's quotas on file descriptors and on processes and threads."""
+
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class Isolation:
+    """What a zygote knows of the layers of its blanks. `settings` comes from the supervisor."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        layers = settings["layers"]
+        self.mounts = "mounts" in layers
+        self.processes = "processes" in layers
+        self.own_uid = "user" in layers
+        self.user_namespace = settings["user_namespace"]
+        self.drop_capabilities = "capabilities" in layers
+        self.seccomp = "seccomp" in layers
+        self.landlock = "landlock" in layers
+        self.processes_limit = settings["processes_limit"]
+        self.own_proc = settings["own_proc"]
+
+    def clone_flags(self) -> int:
+        """The namespaces to fork a blank into."""
+        flags = sys_.CLONE_NEWNS if self.mounts else 0
+        if self.processes:
+            flags |= sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
+        return flags
+
+
+class RuntimeLoop(Protocol):
+    """What instances of a runtime run: the module `samovar.guest.python_loop`, or another."""
+
+    def prepare(self, control_fd: int) -> None:
+        """Do beforehand what does not depend on the function, until `control_fd` can be read."""
+
+    def serve(self, channel: socket.socket) -> NoReturn:
+        """Run the function that the channel's first frame names."""
+
+
+def live(
+    isolation: Isolation, request: dict[str, Any], fds: list[int], loop: RuntimeLoop
+) -> NoReturn:
+    """Become a blank, then the instance that the supervisor assigns. Never returns.
+
+    `fds` are the control socket, the cgroups' attach files, and the network namespace if any."""
+    control = fds[0]
+    try:
+        try:
+            _isolate(isolation, request, fds)
+            os.dup2(control, CONTROL_FD)
+            control = CONTROL_FD
+            sys_.close_from(CONTROL_FD + 1)
+            os.write(control, READY)
+        except Exception as error:
+            os.write(control, ("%s: %s" % (type(error).__name__, error)).encode()[:1000])
+            os._exit(1)
+        gc.enable()
+        loop.prepare(control)
+        loop.serve(_await_assignment(isolation))
+    finally:
+        os._exit(1)
+
+
+def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> None:
+    attach_fds = fds[1 : 1 + request["cgroups"]]
+    for fd in attach_fds:
+        # The process itself, and by "0": writing a pid costs milliseconds after a pause (RCU).
+        os.write(fd, b"0")
+    if request["network"]:
+        sys_.setns(fds[-1], sys_.CLONE_NEWNET)
+    if attach_fds and isolation.processes:
+        sys_.unshare(sys_.CLONE_NEWCGROUP)
+    if isolation.mounts:
+        rootfs.mount_private(isolation.own_proc)
+    os.setsid()
+    _limit(isolation)
+    _drop_privileges(isolation, request["uid"])
+    sys_.die_with_parent(signal.SIGKILL)
+    if _hung_up(fds[0]):
+        os._exit(1)  # the supervisor died before the parent-death signal was in force
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    if isolation.landlock and isolation.mounts:
+        landlock.restrict(read=["/"], write=["/tmp", "/dev"])  # noqa: S108
+    if isolation.seccomp:
+        seccomp.install()
+
+
+def _limit(isolation: Isolation) -> None:
+    _set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    if isolation.processes_limit:
+        _set_limit(resource.RLIMIT_NPROC, isolation.processes_limit)
+
+
+def _set_limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _drop_privileges(isolation: Isolation, uid: int) -> None:
+    sys_.no_new_privileges()
+    if isolation.own_uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        sys_.set_dumpable()
+    if isolation.drop_capabilities:
+        sys_.drop_capabilities()
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
+def _await_assignment(isolation: Isolation) -> socket.socket:
+    """Wait for an instance; take its pipe as stdout and stderr, and return its channel."""
+    control = socket.socket(fileno=CONTROL_FD)
+    message, fds, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 2)
+    if len(fds) != 2:
+        os._exit(0)
+    control.detach()
+    assignment = json.loads(message)
+    channel, output = fds
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(channel, CONTROL_FD)  # which closes the control socket
+    sys_.close_from(CONTROL_FD + 1)
+    if assignment["data_bytes"]:
+        _set_limit(resource.RLIMIT_DATA, assignment["data_bytes"])
+    if isolation.landlock and not isolation.mounts:
+        _restrict_files(assignment["readable"])
+    return socket.socket(fileno=CONTROL_FD)
+
+
+def _restrict_files(readable: list[str]) -> None:
+    """Without a root of its own, an instance may still be kept from what it has no use for."""
+    system = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/sys", "/run/systemd"]
+    read = [path for path in system + readable if os.path.exists(path)]
+    landlock.restrict(read=read, write=["/tmp", "/dev"])  # noqa: S108

@@ -1,0 +1,322 @@
+"""The driver of the process sandbox: what the server holds of it.
+
+How this works. All that needs privileges is in another process, the supervisor, which the driver
+starts and speaks to over one socket (`link` has the messages). `start` makes the instance's channel
+and output pipe, sends the far ends, and returns: the worker writes INIT at once, while supervisor
+and instance are still at it. The supervisor tells when an instance has started and ended.
+
+A supervisor that dies takes its instances along; the driver then says so of each of them, starts
+another one, and prepares the same runtimes. A driver that dies (the server was killed) is noticed
+by the supervisor, which removes everything and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import samovar
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.isolation import Isolation, Layer
+from samovar.ports import Exit, SandboxSpec
+from samovar.sandbox.process import interpreters, link
+from samovar.sandbox.process.instance import ProcessInstance
+from samovar.sandbox.process.link import Link, Message
+from samovar.sandbox.process.resources import server_name
+
+DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
+DEFAULT_LOOP = "samovar.guest.python_loop"
+
+_OPEN_LIMIT_S = 30.0
+_CLOSE_LIMIT_S = 15.0
+_MAX_RESTARTS = 3
+"""In a row, without an instance started in between."""
+
+
+class ProcessSandbox:
+    """Implements `samovar.ports.Sandbox`.
+
+    `mode`: `process` (every layer, or refuse), `auto` (what the machine allows) or `none`.
+    `blanks`: isolated processes that wait for code, for each runtime in use; 0: fork on demand.
+    `disabled_layers`: layers to leave out, so that tests can show what each is good for.
+    `search_path`: where to look for interpreters, like PATH.
+    `loop_module`: a module with `serve(channel)`, found below `loop_path` (default: our package).
+    """
+
+    isolation: Isolation
+    runtimes: Mapping[str, str]
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        mode: str = "auto",
+        blanks: int = 8,
+        disabled_layers: frozenset[Layer] = frozenset(),
+        search_path: str = DEFAULT_SEARCH_PATH,
+        loop_module: str = DEFAULT_LOOP,
+        loop_path: Path | None = None,
+    ) -> None:
+        self._data_dir = data_dir
+        self._mode = str(mode)
+        self._blanks = blanks
+        self._disabled = disabled_layers
+        self._search_path = search_path
+        self._loop_module = loop_module
+        self._source_root = Path(samovar.__file__).resolve().parent.parent
+        self._loop_path = loop_path or self._source_root
+        self._link: Link | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._opened: asyncio.Future[Message] | None = None
+        self._instances: dict[str, ProcessInstance] = {}
+        self._prepared: dict[str, asyncio.Future[None]] = {}
+        self._restart: asyncio.Task[None] | None = None
+        self._restarts = 0
+        self._closing = False
+
+    # ------------------------------------------------------------ Sandbox
+
+    async def open(self) -> None:
+        """See the port. Raises `PlatformError` UNAVAILABLE, saying what is missing and why."""
+        self._closing = False
+        self.runtimes = interpreters.find(self._search_path)
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        await self._open_supervisor()
+        if self._mode == "process" and self.isolation.missing:
+            await self.close()
+            reasons = "; ".join(f"{layer}: {why}" for layer, why in self.isolation.missing.items())
+            raise PlatformError(
+                ErrorCode.UNAVAILABLE,
+                f"this machine lacks layers of isolation that `process` demands: {reasons}. "
+                "Choose `auto` to run with those that it has.",
+            )
+
+    async def prepare(self, runtime: str) -> None:
+        """See the port. Raises `PlatformError`."""
+        await self._await_supervisor()
+        self._check_runtime(runtime)
+        prepared = self._prepared.get(runtime)
+        if prepared is None or (prepared.done() and prepared.exception()):
+            prepared = self._ask_to_prepare(runtime)
+        await asyncio.shield(prepared)
+
+    async def start(self, spec: SandboxSpec) -> ProcessInstance:
+        """See the port. Raises `PlatformError` where there is no such runtime, or no supervisor."""
+        await self._await_supervisor()
+        self._check_runtime(spec.runtime)
+        channel, their_channel = socket.socketpair()
+        output_fd, their_output = os.pipe2(os.O_CLOEXEC)
+        try:
+            channel.setblocking(False)
+            os.set_blocking(output_fd, False)
+            mounted = Layer.MOUNTS in self.isolation.layers
+            instance = ProcessInstance(
+                spec, channel, output_fd, self._send, mounted=mounted, forget=self._forget
+            )
+            message = {
+                "op": "start",
+                "id": spec.instance_id,
+                "runtime": spec.runtime,
+                "code_dir": str(spec.code_dir.resolve()),
+                "memory_mib": spec.memory_mib,
+                "tmp_mib": spec.ephemeral_storage_mib,
+            }
+            self._instances[spec.instance_id] = instance
+            self._send(message, [their_channel.fileno(), their_output])
+        finally:
+            their_channel.close()
+            os.close(their_output)
+        return instance
+
+    async def close(self) -> None:
+        """See the port."""
+        self._closing = True
+        if self._restart:
+            self._restart.cancel()
+            await asyncio.wait([self._restart])
+        if self._link:
+            self._send({"op": "close"})
+        if self._process:
+            await self._end_supervisor(_CLOSE_LIMIT_S)
+        self._lose_supervisor()
+        for instance in list(self._instances.values()):
+            instance.release()
+
+    # ------------------------------------------------------------ the supervisor
+
+    async def _open_supervisor(self) -> None:
+        """Start a supervisor and learn what it can do."""
+        ours, theirs = link.pair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
+                [sys.executable, "-I", "-m", "samovar.sandbox.process.boot", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the server, which drains first
+            )
+        self._link = Link(ours)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours.fileno(), self._on_readable)
+        self._opened = loop.create_future()
+        self._send(self._settings())
+        try:
+            async with asyncio.timeout(_OPEN_LIMIT_S):
+                answer = await self._opened
+        except TimeoutError:
+            answer = {"failure": f"no answer for {_OPEN_LIMIT_S:.0f} s"}
+        if failure := answer.get("failure"):
+            await self._end_supervisor(0)
+            self._lose_supervisor()
+            raise PlatformError(ErrorCode.UNAVAILABLE, f"the sandbox cannot start: {failure}")
+        self.isolation = Isolation(
+            driver="none" if self._mode == "none" else "process",
+            layers=frozenset(Layer(layer) for layer in answer["layers"]),
+            missing={Layer(layer): why for layer, why in answer["missing"].items()},
+        )
+
+    def _settings(self) -> Message:
+        return {
+            "op": "open",
+            "name": server_name(self._data_dir),
+            "lock": str(self._data_dir.resolve() / "sandbox.lock"),
+            "mode": self._mode,
+            "disabled": sorted(self._disabled),
+            "runtimes": dict(self.runtimes),
+            "blanks": self._blanks,
+            "source_root": str(self._source_root),
+            "loop_module": self._loop_module,
+            "loop_path": str(self._loop_path),
+        }
+
+    async def _end_supervisor(self, limit_s: float) -> None:
+        """Reap it; kill it if it does not end within the limit."""
+        process = self._process
+        assert process
+        try:
+            await asyncio.to_thread(process.wait, limit_s or 0.001)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        self._process = None
+
+    def _lose_supervisor(self) -> None:
+        """What it held is gone: tell each instance, and whoever waits for a runtime."""
+        if self._link:
+            asyncio.get_running_loop().remove_reader(self._link.fileno())
+            asyncio.get_running_loop().remove_writer(self._link.fileno())
+            self._link.close()
+            self._link = None
+        if self._opened and not self._opened.done():
+            self._opened.set_result({"failure": "the supervisor ended at once: see its output"})
+        for instance in list(self._instances.values()):
+            instance.on_exit(_KILLED if instance.started else _NEVER_STARTED)
+        for prepared in self._prepared.values():
+            if not prepared.done():
+                _fail(prepared, "the sandbox's supervisor died")
+
+    async def _await_supervisor(self) -> None:
+        if self._restart and not self._restart.done():
+            await asyncio.shield(self._restart)
+        if self._link is None or self._closing:
+            raise PlatformError(ErrorCode.UNAVAILABLE, "the sandbox has no supervisor")
+
+    async def _replace_supervisor(self) -> None:
+        """After one died: reap it, start another, prepare what was prepared."""
+        await self._end_supervisor(1.0)
+        runtimes = list(self._prepared)
+        self._prepared.clear()
+        with contextlib.suppress(PlatformError):  # `_await_supervisor` says it to those who ask
+            await self._open_supervisor()
+            for runtime in runtimes:
+                self._ask_to_prepare(runtime)
+
+    # ------------------------------------------------------------ messages
+
+    def _send(self, message: Message, fds: list[int] | None = None) -> None:
+        if self._link is None:
+            return  # its instances have ended, or are about to be told so
+        self._link.send(message, fds or [])
+        if self._link.backed_up:
+            asyncio.get_running_loop().add_writer(self._link.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        assert self._link
+        self._link.flush()
+        if not self._link.backed_up:
+            asyncio.get_running_loop().remove_writer(self._link.fileno())
+
+    def _on_readable(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._link:
+                received = self._link.receive()
+                if received is None:
+                    self._on_supervisor_end()
+                    return
+                self._on_message(*received)
+
+    def _on_supervisor_end(self) -> None:
+        opening = self._opened is not None and not self._opened.done()
+        self._lose_supervisor()
+        if self._closing or opening or self._restarts >= _MAX_RESTARTS:
+            return
+        self._restarts += 1
+        self._restart = asyncio.get_running_loop().create_task(self._replace_supervisor())
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        kind = message["ev"]
+        if kind == "open":
+            if self._opened and not self._opened.done():
+                self._opened.set_result(message)
+        elif kind == "prepared":
+            self._on_prepared(message["runtime"], message["failure"])
+        elif instance := self._instances.get(message["id"]):
+            if kind == "started":
+                self._restarts = 0
+                instance.on_started(message["origin"], message["pid"], fds.pop() if fds else -1)
+            elif kind == "exit":
+                fields = ("code", "signal", "out_of_memory", "failure")
+                instance.on_exit(Exit(**{f: message[f] for f in fields if f in message}))
+        for fd in fds:
+            os.close(fd)
+
+    def _forget(self, instance: ProcessInstance) -> None:
+        self._instances.pop(instance.id, None)
+
+    # ------------------------------------------------------------ runtimes
+
+    def _check_runtime(self, runtime: str) -> None:
+        if runtime not in self.runtimes:
+            there = ", ".join(self.runtimes) or "none"
+            raise PlatformError(
+                ErrorCode.INVALID_RUNTIME, f"no {runtime} on this machine; there is: {there}"
+            )
+
+    def _ask_to_prepare(self, runtime: str) -> asyncio.Future[None]:
+        prepared = asyncio.get_running_loop().create_future()
+        self._prepared[runtime] = prepared
+        self._send({"op": "prepare", "runtime": runtime})
+        return prepared
+
+    def _on_prepared(self, runtime: str, failure: str | None) -> None:
+        prepared = self._prepared.get(runtime)
+        if prepared is None or prepared.done():
+            return
+        if failure:
+            _fail(prepared, f"{runtime} cannot start here: {failure}")
+        else:
+            prepared.set_result(None)
+
+
+_KILLED = Exit(signal=9)
+_NEVER_STARTED = Exit(failure="the sandbox's supervisor died before the instance had started")
+
+
+def _fail(future: asyncio.Future[None], reason: str) -> None:
+    future.set_exception(PlatformError(ErrorCode.INVALID_RUNTIME, reason))
+    future.exception()  # it may be that nobody waits any more

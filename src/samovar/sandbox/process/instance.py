@@ -1,0 +1,113 @@
+"""One instance of the process sandbox, as the worker holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from samovar.model.instance import InstanceId
+from samovar.ports import Exit, SandboxSpec
+from samovar.sandbox.process.link import Message
+from samovar.sandbox.process.rootfs import TASK_ROOT
+
+Send = Callable[[Message], None]
+
+
+class ProcessInstance:
+    """Implements `samovar.ports.SandboxInstance`."""
+
+    id: InstanceId
+    channel: socket.socket
+    output_fd: int
+    exited: asyncio.Future[Exit]
+    task_root: str
+
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        channel: socket.socket,
+        output_fd: int,
+        send: Send,
+        *,
+        mounted: bool,
+        forget: Callable[[ProcessInstance], None],
+    ) -> None:
+        self.id = spec.instance_id
+        self.channel = channel
+        self.output_fd = output_fd
+        self.exited = asyncio.get_running_loop().create_future()
+        self.task_root = TASK_ROOT if mounted else str(spec.code_dir.resolve())
+        self._vcpus = spec.vcpus
+        self._send = send
+        self._origin = "fork"
+        self._pid = 0
+        self._peak_fd = -1
+        self._forget = forget
+        self._stopping = False
+        self._released = False
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    @property
+    def started(self) -> bool:
+        """Whether it has a process."""
+        return self._pid != 0
+
+    def on_started(self, origin: str, pid: int, peak_fd: int) -> None:
+        """It has a process now, and perhaps a file that tells its peak memory: ours to close."""
+        self._origin = origin
+        self._pid = pid
+        self._peak_fd = peak_fd
+
+    def on_exit(self, how: Exit) -> None:
+        """Nothing of it is left."""
+        if not self.exited.done():
+            self.exited.set_result(how)
+        if self._stopping:
+            self.release()
+
+    def peak_memory_bytes(self) -> int:
+        """See the port. Without a cgroup: of its first process alone."""
+        try:
+            if self._peak_fd >= 0:
+                return int(os.pread(self._peak_fd, 64, 0))
+            if self._pid and not self.exited.done():
+                return _high_water_mark(self._pid)
+        except (OSError, ValueError):
+            pass  # its last process has just gone, and the file with it
+        return 0
+
+    def settle(self) -> None:
+        self._send({"op": "settle", "id": self.id, "vcpus": self._vcpus})
+
+    async def stop(self) -> None:
+        """See the port."""
+        self._stopping = True
+        if not self.exited.done():
+            self._send({"op": "stop", "id": self.id})
+            await asyncio.shield(self.exited)
+        self.release()
+
+    def release(self) -> None:
+        """Close the channel, the output, and what tells of its memory. Idempotent."""
+        if self._released:
+            return
+        self._released = True
+        self._forget(self)
+        self.channel.close()
+        os.close(self.output_fd)
+        if self._peak_fd >= 0:
+            os.close(self._peak_fd)
+            self._peak_fd = -1
+
+
+def _high_water_mark(pid: int) -> int:
+    for line in Path("/proc", str(pid), "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,253 @@
+"""Which layers of isolation this machine allows, and why not the others.
+
+How this works. Documentation cannot tell: kernels, distributions, container engines and cgroup
+delegation all say no in ways of their own. So every layer is *tried*, in a forked child that does
+what an instance would do, and the child's error becomes the reason that a user reads.
+
+There are two ways to the same layers. With privileges, directly. Without, inside a user namespace
+that the supervisor enters for good (`enter_user_namespace`), where it is root over nothing but
+what it makes there; all but a uid per instance and a network with a way out can be had so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from samovar.model.isolation import Layer
+from samovar.sandbox.process import landlock, rootfs, seccomp
+from samovar.sandbox.process import syscalls as sys_
+from samovar.sandbox.process.cgroup import CgroupTree
+
+if TYPE_CHECKING:
+    from samovar.sandbox.process.network import NetworkPool
+
+SWITCHED_OFF = "switched off"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the supervisor stands on."""
+
+    layers: frozenset[Layer]
+    missing: Mapping[Layer, str]
+    user_namespace: bool = False
+    """Whether the supervisor is to enter one: `enter_user_namespace`."""
+    own_proc: bool = True
+    """Whether an instance may have a /proc of its own; else its /proc is empty."""
+    cgroups: CgroupTree | None = None
+    networks: NetworkPool | None = None
+
+
+def survey(*, name: str, prefix: str, uid: int, disabled: frozenset[Layer]) -> Ground:
+    """Try every layer that is not in `disabled`.
+
+    `name` is this server's on the machine; `prefix` an interpreter's; `uid` one for an instance.
+    What it opens (cgroups, networks) is the caller's to close."""
+    missing = dict.fromkeys(disabled, SWITCHED_OFF)
+    user_namespace, own_proc = _survey_namespaces(prefix, missing)
+    simple: dict[Layer, Callable[[], None]] = {
+        Layer.CAPABILITIES: _try_capabilities,
+        Layer.SECCOMP: _try_seccomp,
+        Layer.LANDLOCK: _try_landlock,
+    }
+    for layer, attempt in simple.items():
+        if layer not in missing and (reason := trial(attempt)):
+            missing[layer] = reason
+    if Layer.USER not in missing:
+        if user_namespace:
+            missing[Layer.USER] = (
+                "without root there is only one uid: instances share the server's, "
+                "kept apart by their namespaces"
+            )
+        elif reason := trial(lambda: _try_uid(uid)):
+            missing[Layer.USER] = f"no uid of an instance's own: {reason}"
+    cgroups = _survey_cgroups(name, missing)
+    networks = _survey_network(name, user_namespace, missing)
+    return Ground(
+        layers=frozenset(Layer) - missing.keys(),
+        missing=missing,
+        user_namespace=user_namespace,
+        own_proc=own_proc,
+        cgroups=cgroups,
+        networks=networks,
+    )
+
+
+# ---------------------------------------------------------------- namespaces
+
+
+def _survey_namespaces(prefix: str, missing: dict[Layer, str]) -> tuple[bool, bool]:
+    """Find a way to MOUNTS and PROCESSES; return (user namespace needed, own /proc possible)."""
+    wanted = {Layer.MOUNTS, Layer.PROCESSES} - missing.keys()
+    if not wanted:
+        return False, False
+    refused = _try_namespaces(wanted, prefix, user_namespace=False)
+    user_namespace = bool(refused) and not _try_namespaces(wanted, prefix, user_namespace=True)
+    if refused and not user_namespace:
+        # What privileges alone give is still worth having.
+        missing.update((layer, f"{refused[layer]}; {_user_namespace_hint()}") for layer in refused)
+    own_proc = Layer.MOUNTS not in missing and not trial(
+        lambda: _try_mounts(prefix, user_namespace, own_proc=True)
+    )
+    return user_namespace, own_proc
+
+
+def _try_namespaces(wanted: set[Layer], prefix: str, user_namespace: bool) -> dict[Layer, str]:
+    attempts: dict[Layer, Callable[[], None]] = {
+        Layer.PROCESSES: lambda: _try_processes(user_namespace),
+        Layer.MOUNTS: lambda: _try_mounts(prefix, user_namespace, own_proc=False),
+    }
+    results = {layer: trial(attempts[layer]) for layer in sorted(wanted)}
+    return {layer: reason for layer, reason in results.items() if reason}
+
+
+def enter_user_namespace() -> None:
+    """Become root of a new user namespace, with mounts of its own. For good."""
+    uid, gid = os.getuid(), os.getgid()
+    sys_.unshare(sys_.CLONE_NEWUSER | sys_.CLONE_NEWNS)
+    for file, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path("/proc/self", file).write_text(text)
+    sys_.mount(None, "/", None, sys_.MS_REC | sys_.MS_SLAVE)
+
+
+def _try_processes(user_namespace: bool) -> None:
+    if user_namespace:
+        enter_user_namespace()
+    sys_.unshare(sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS)
+    _wait_for(os.fork() or os._exit(0))
+
+
+def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:
+    """Build the root that instances live in, and what each adds to it."""
+    if user_namespace:
+        enter_user_namespace()
+    if own_proc:  # it shows a pid namespace, so it takes one
+        sys_.unshare(sys_.CLONE_NEWPID)
+    sys_.unshare(sys_.CLONE_NEWNS)
+    rootfs.enter_template_root(prefix, range(1), user_namespace)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            sys_.unshare(sys_.CLONE_NEWNS)
+            rootfs.mount_private(own_proc)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _wait_for(pid)
+
+
+def _wait_for(pid: int) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        raise OSError(f"a child in new namespaces ended with {status}")
+
+
+def _user_namespace_hint() -> str:
+    """What a user can do about namespaces that are refused."""
+    if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return "run as root, or: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+    if _sysctl("user/max_user_namespaces") == "0":
+        return "run as root, or: sysctl user.max_user_namespaces=15000"
+    if _sysctl("kernel/unprivileged_userns_clone") == "0":
+        return "run as root, or: sysctl kernel.unprivileged_userns_clone=1"
+    return "run as root; in a container, give it privileges (docker run --privileged)"
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return Path("/proc/sys", name).read_text().strip()
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------- the other layers
+
+
+def _try_capabilities() -> None:
+    sys_.no_new_privileges()
+    sys_.drop_bounding_set()
+    sys_.drop_capabilities()
+
+
+def _try_seccomp() -> None:
+    sys_.no_new_privileges()
+    seccomp.install()
+
+
+def _try_landlock() -> None:
+    sys_.no_new_privileges()
+    landlock.restrict(read=["/"], write=["/tmp"])  # noqa: S108 - where instances may write
+
+
+def _try_uid(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def _survey_cgroups(name: str, missing: dict[Layer, str]) -> CgroupTree | None:
+    controllers = {Layer.MEMORY, Layer.CPU, Layer.PIDS}
+    if controllers <= missing.keys():
+        return None
+    tree = CgroupTree.open(name)
+    for layer in controllers - missing.keys() - tree.controllers:
+        missing[layer] = tree.missing.get(layer, "no cgroup controller for it")
+    return tree if tree.controllers else None
+
+
+def _survey_network(
+    name: str, user_namespace: bool, missing: dict[Layer, str]
+) -> NetworkPool | None:
+    if Layer.NETWORK in missing:
+        return None
+    if user_namespace or Layer.MOUNTS in missing and os.getuid() != 0:
+        missing[Layer.NETWORK] = (
+            "without root an own network would have no way out: instances share the host's"
+        )
+        return None
+    try:
+        from samovar.sandbox.process.network import NetworkPool, NetworkUnavailable
+    except ImportError:
+        missing[Layer.NETWORK] = "not built yet"
+        return None
+    try:
+        pool = NetworkPool.open(name)
+    except NetworkUnavailable as error:
+        missing[Layer.NETWORK] = f"{error}: instances share the host's network"
+        return None
+    if not pool.has_egress:
+        missing.setdefault(Layer.EGRESS, pool.egress_reason)
+    return pool
+
+
+# ---------------------------------------------------------------- trials
+
+
+def trial(attempt: Callable[[], None]) -> str | None:
+    """Run `attempt` in a forked child; return None where it worked, else what it raised."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _attempt(attempt, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as report:
+        reason = report.read(1000).decode(errors="replace")
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status == 0:
+        return None
+    return reason or f"the trial ended with status {status}"
+
+
+def _attempt(attempt: Callable[[], None], writer: int) -> NoReturn:
+    try:
+        attempt()
+        os._exit(0)
+    except BaseException as error:
+        # Not more than a pipe takes, and no file left to be flushed twice.
+        os.write(writer, str(error).encode()[:1000])
+    finally:
+        os._exit(1)

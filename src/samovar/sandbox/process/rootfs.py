@@ -1,0 +1,220 @@
+"""The file system that an instance sees.
+
+How this works. A zygote builds one *template root*: a small read-only tmpfs with the host's /usr,
+the interpreter, a minimal /etc and /dev, and empty /tmp, /proc, /var/task. It pivots into it and
+detaches the host's root. Every instance is forked in a copy of the zygote's mount namespace, so
+only what is private to it is mounted per instance: /tmp, /dev/shm, /proc (`mount_private`), and
+its code (by the supervisor, from outside).
+
+The root is made in two pivots, as bubblewrap does: first into an empty tmpfs in which the host is
+`/host` and the new root `/root`, so that no source path can be hidden by what is being built.
+
+Inside a user namespace the kernel lets nobody mount a /proc unless one that hides nothing is in
+sight, so there the host's stays at `/.proc` until the instance has its own, and is then detached.
+
+Runs in zygotes: Python 3.9, standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from samovar.sandbox.process import syscalls as sys_
+
+TASK_ROOT = "/var/task"
+USER_NAME = "sbx_user1051"
+DEFAULT_TMP_MIB = 512
+
+_FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+_QUIET = sys_.MS_NOSUID | sys_.MS_NODEV
+_HOST, _ROOT = "/host", "/root"
+_WITNESS_PROC = "/.proc"
+
+_USR_DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32")
+_EMPTY_DIRECTORIES = ("proc", "tmp", "var", "var/task", "var/runtime", "opt", "mnt", "etc")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
+_ETC_COPIES = (
+    *("ld.so.cache", "ld.so.conf", "nsswitch.conf", "protocols", "services", "mime.types"),
+    "ssl/openssl.cnf",
+)
+_ETC_DIRECTORIES = (
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "ssl/certs",
+)
+_NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\n"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+
+_MASKED = (
+    *("acpi", "asound", "cmdline", "interrupts", "kallsyms", "kcore", "keys", "key-users", "kmsg"),
+    *("latency_stats", "modules", "sched_debug", "scsi", "sysrq-trigger", "timer_list"),
+)
+"""What tells of the host or steers it, beyond what file modes forbid: after Docker's list."""
+_READ_ONLY = ("bus", "fs", "irq", "sys")
+
+
+# ---------------------------------------------------------------- the template root
+
+
+def enter_template_root(prefix: str, uids: range, user_namespace: bool) -> None:
+    """Leave the host's file system for a minimal one, for ever. The caller's namespace is new.
+
+    `prefix` is the interpreter's installation; `uids` are those that instances may have."""
+    sys_.mount(None, "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
+    sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, "size=8m,mode=755")  # noqa: S108 - a mount point
+    os.mkdir("/tmp" + _HOST)  # noqa: S108
+    sys_.pivot_root("/tmp", "/tmp" + _HOST)  # noqa: S108
+    os.chdir("/")
+    os.mkdir(_ROOT)
+    sys_.mount("tmpfs", _ROOT, "tmpfs", _QUIET, "size=8m,mode=755")
+    _fill_root(prefix, uids)
+    if user_namespace:
+        os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
+        sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)
+    os.chdir(_ROOT)
+    sys_.pivot_root(".", ".")  # the old root lands on top of the new one, and is taken off
+    sys_.detach(".")
+    os.chdir("/")
+    _freeze_root()
+
+
+def _fill_root(prefix: str, uids: range) -> None:
+    for name in _EMPTY_DIRECTORIES:
+        os.mkdir(_inside(name))
+    _bind_read_only("/usr")
+    for name in _USR_DIRECTORIES:
+        host_path = _HOST + "/" + name
+        if os.path.islink(host_path):
+            os.symlink(os.readlink(host_path), _inside(name))
+        elif os.path.isdir(host_path):
+            _bind_read_only("/" + name)
+    if not (prefix + "/").startswith("/usr/"):
+        _bind_read_only(prefix)
+    _make_dev()
+    _make_etc(uids)
+
+
+def _inside(path: str) -> str:
+    return _ROOT + "/" + path.lstrip("/")
+
+
+def _bind_read_only(path: str) -> None:
+    """Show a directory of the host at the same path, read-only, with what is mounted below it."""
+    target = _inside(path)
+    previous = os.umask(0o022)
+    os.makedirs(target, exist_ok=True)
+    os.umask(previous)
+    # Recursive: in a user namespace the kernel refuses to copy a mount without what covers it.
+    sys_.mount(os.path.realpath(_HOST + path), target, None, sys_.MS_BIND | sys_.MS_REC)
+    sys_.set_mount_attributes(_FROZEN, path=target)
+
+
+def _make_dev() -> None:
+    os.mkdir(_inside("dev"))
+    os.mkdir(_inside("dev/shm"))  # noqa: S108 - a mount point
+    for name in _DEVICES:
+        target = _inside("dev/" + name)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
+        sys_.mount(_HOST + "/dev/" + name, target, None, sys_.MS_BIND)
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, _inside("dev/" + name))
+
+
+def _make_etc(uids: range) -> None:
+    # Whichever of them an instance has, it is this one user.
+    passwd = "".join("%s:x:%d:%d::/tmp:/bin/sh\n" % (USER_NAME, uid, uid) for uid in uids)
+    group = "".join("%s:x:%d:\n" % (USER_NAME, uid) for uid in uids)
+    if 0 not in uids:
+        passwd = "root:x:0:0::/:/usr/sbin/nologin\n" + passwd
+        group = "root:x:0:\n" + group
+    texts = {"passwd": passwd, "group": group, "hosts": _HOSTS, "hostname": "localhost\n"}
+    files = {name: text.encode() for name, text in texts.items()}
+    for name in _ETC_COPIES:
+        content = _read(_HOST + "/etc/" + name)
+        if content is not None:
+            files[name] = content
+    files.setdefault("nsswitch.conf", _NSSWITCH)
+    files["resolv.conf"] = _resolver()
+    for name in _ETC_DIRECTORIES:
+        if os.path.isdir(_HOST + "/etc/" + name):
+            _bind_read_only("/etc/" + name)
+    for name, content in files.items():
+        _write("etc/" + name, content)
+
+
+def _read(path: str) -> bytes | None:
+    # Bytes: to decode, Python may have to import a codec, whose file is out of sight here.
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return None
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(_inside(path)), exist_ok=True)
+    with open(_inside(path), "wb") as file:
+        file.write(content)
+
+
+def _resolver() -> bytes:
+    """The host's name servers; a stub on loopback is out of reach for an instance."""
+    stub = _read(_HOST + "/etc/resolv.conf") or b""
+    servers = [line.split()[1] for line in stub.splitlines() if line.startswith(b"nameserver ")]
+    if any(server.startswith((b"127.", b"::1")) for server in servers):
+        return _read(_HOST + "/run/systemd/resolve/resolv.conf") or stub
+    return stub
+
+
+def _freeze_root() -> None:
+    flags = sys_.MS_BIND | sys_.MS_REMOUNT | sys_.MS_RDONLY | _QUIET
+    sys_.mount(None, "/", None, flags)
+
+
+# ---------------------------------------------------------------- what each instance has of its own
+
+
+def mount_private(own_proc: bool) -> None:
+    """Give an instance its own /tmp, /dev/shm and /proc, in its own mount namespace."""
+    sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, tmp_options(DEFAULT_TMP_MIB))  # noqa: S108
+    sys_.mount("tmpfs", "/dev/shm", "tmpfs", _QUIET, "size=64m,mode=1777")  # noqa: S108
+    if own_proc:
+        _mount_proc()
+    if os.path.isdir(_WITNESS_PROC):
+        sys_.detach(_WITNESS_PROC)
+
+
+def tmp_options(size_mib: int) -> str:
+    """Mount options of a /tmp: a file costs memory too, hence a bound on their number."""
+    return "size=%dm,nr_inodes=%d,mode=1777" % (size_mib, size_mib * 256)
+
+
+def _mount_proc() -> None:
+    """A /proc of the instance's pid namespace, without what tells of the host or steers it."""
+    flags = _QUIET | sys_.MS_NOEXEC
+    sys_.mount("proc", "/proc", "proc", flags, "hidepid=invisible")
+    for name in _MASKED:
+        path = "/proc/" + name
+        try:
+            is_directory = stat.S_ISDIR(os.stat(path).st_mode)
+        except OSError:
+            continue
+        if is_directory:
+            sys_.mount("tmpfs", path, "tmpfs", flags | sys_.MS_RDONLY, "size=4k")
+        else:
+            sys_.mount("/dev/null", path, None, sys_.MS_BIND)
+    for name in _READ_ONLY:
+        path = "/proc/" + name
+        if os.path.isdir(path):
+            sys_.mount(path, path, None, sys_.MS_BIND)
+            sys_.mount(None, path, None, sys_.MS_BIND | sys_.MS_REMOUNT | sys_.MS_RDONLY | flags)

@@ -1,0 +1,341 @@
+"""One runtime: its zygote, its blanks, and the starts that wait for one.
+
+How this works. A start takes an idle blank at once, or waits in line; each start in line has a
+*birth* of its own under way, and takes whichever blank is ready first. So a blank from the pool
+and a fork on demand are the same thing at different times. Idle blanks are replaced a little
+later, when the instance that took one has had the processor to itself.
+
+A zygote that dies is replaced when the next blank is wanted; its idle blanks stay good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from samovar.sandbox.process import blank, link, zygote
+from samovar.sandbox.process.cell import Cell, Start
+from samovar.sandbox.process.event_loop import EventLoop
+from samovar.sandbox.process.link import Link, Message
+from samovar.sandbox.process.resources import ResourcePool
+
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+_REFILL_DELAY_S = 0.02
+"""After the last start: about the init phase of a small function."""
+_REFILL_AT_LATEST_S = 0.2
+"""After the first blank was missing, however busy it is."""
+_MAX_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make a runtime's zygote and its blanks."""
+
+    interpreter: str
+    source_root: str
+    """The directory that the `samovar` package lies in."""
+    settings: Mapping[str, object]
+    """The zygote's first message."""
+    blanks: int
+    own_mounts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """What a runtime asks of the supervisor."""
+
+    assign: Callable[[Cell, Start, str], None]
+    """Make an instance of a ready blank; the last argument is its origin."""
+    fail: Callable[[Start, str], None]
+    """A start will not come to be."""
+    admit: Callable[[Cell, Runtime], None]
+    """A cell's pid is known; `Runtime.lost` is to be called if it dies as a blank."""
+    bury: Callable[[Cell], None]
+    """A cell without a process, or whose process nobody knows."""
+    adopt_zygote: Callable[[int], None]
+    """A zygote's pid is to be reaped."""
+
+
+class Runtime:
+    """See the module."""
+
+    def __init__(
+        self, recipe: Recipe, loop: EventLoop, resources: ResourcePool, keeper: Keeper
+    ) -> None:
+        self._recipe = recipe
+        self._loop = loop
+        self._resources = resources
+        self._keeper = keeper
+        self._zygote: Link | None = None
+        self._zygote_pid = 0
+        self._up = False
+        self._seq = 0
+        self._births: dict[int, Cell] = {}
+        self._idle: deque[Cell] = deque()
+        self._waiting: deque[Start] = deque()
+        self._preparing: list[Callable[[str | None], None]] = []
+        self._refills = 0
+        self._refill_generation = 0
+        self._deadline_set = False
+        self._failures = 0
+        self._closed = False
+
+    # ------------------------------------------------------------ what the supervisor asks
+
+    def prepare(self, done: Callable[[str | None], None]) -> None:
+        """Bring the zygote up and fill the pool, then call `done` (with the reason, if not)."""
+        self._preparing.append(done)
+        self._ensure_zygote()
+        self._refill()
+        self._settle_preparing()
+
+    def take(self, start: Start) -> None:
+        """Give a start a blank: now, or as soon as one is ready."""
+        if self._idle:
+            self._keeper.assign(self._idle.popleft(), start, "blank")
+        else:
+            self._waiting.append(start)
+            self._ensure_zygote()
+            self._breed()
+        self._refill_soon()
+
+    def cancel(self, start: Start) -> bool:
+        """Take a start out of the line; False if it is not in it."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(start)
+            return True
+        return False
+
+    def lost(self, cell: Cell) -> None:
+        """A blank of this runtime has been reaped."""
+        born = cell in self._idle
+        with contextlib.suppress(ValueError):
+            self._idle.remove(cell)
+        for seq in [seq for seq, unborn in self._births.items() if unborn is cell]:
+            del self._births[seq]
+            self._loop.unwatch(cell.control.fileno())
+        if not born:
+            self._failures += 1
+            if self._waiting:
+                self._keeper.fail(self._waiting.popleft(), cell.failure or "the blank died")
+            self._settle_preparing(cell.failure or "the blank died")
+        self._refill_soon()
+
+    def expects_pids(self) -> bool:
+        """Whether a blank may have been forked whose pid is not known yet."""
+        return any(not cell.pid for cell in self._births.values())
+
+    def close(self) -> list[Cell]:
+        """Have no more blanks made; return those that there are."""
+        self._closed = True
+        if self._zygote:
+            self._forget_zygote()
+        cells = [*self._births.values(), *self._idle]
+        for cell in self._births.values():
+            self._loop.unwatch(cell.control.fileno())
+        self._births.clear()
+        self._idle.clear()
+        return cells
+
+    # ------------------------------------------------------------ the zygote
+
+    def _ensure_zygote(self) -> None:
+        if self._zygote or self._closed:
+            return
+        ours, theirs = link.pair()
+        with theirs:
+            self._zygote_pid = self._spawn(theirs.fileno())
+        self._keeper.adopt_zygote(self._zygote_pid)
+        self._up = False
+        self._zygote = Link(ours)
+        self._zygote.send(dict(self._recipe.settings))
+        self._loop.watch(self._zygote.fileno(), self._on_zygote, None)
+
+    def _spawn(self, control_fd: int) -> int:
+        """Start the interpreter, isolated from environment, user and site directories."""
+        script = zygote.BOOTSTRAP.format(preload=zygote.PRELOAD, source=self._recipe.source_root)
+        interpreter = self._recipe.interpreter
+        return os.posix_spawn(
+            interpreter,
+            [interpreter, "-I", "-S", "-c", script],
+            _ENVIRONMENT,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, control_fd, 3),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+                (os.POSIX_SPAWN_DUP2, 0, 1),
+            ],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
+        )
+
+    def _on_zygote(self) -> None:
+        assert self._zygote
+        try:
+            received = self._zygote.receive()
+        except BlockingIOError:
+            self._zygote.flush()
+            return
+        if received is None:
+            self._on_zygote_end("its zygote ended before it was up")
+            return
+        message = received[0]
+        if "up" in message:
+            self._up = True
+            self._breed()
+            self._refill()
+            self._settle_preparing()
+        elif "seq" in message:
+            self._on_fork(message)
+        else:
+            self._on_zygote_end(str(message["failed"]))
+
+    def _on_zygote_end(self, reason: str) -> None:
+        was_up = self._up
+        self._forget_zygote()
+        for seq in [seq for seq, cell in self._births.items() if not cell.pid]:
+            cell = self._births.pop(seq)
+            self._loop.unwatch(cell.control.fileno())
+            self._keeper.bury(cell)
+        if was_up:
+            self._failures += 1
+            if self._waiting:
+                self._ensure_zygote()
+            else:
+                self._refill_soon()
+            return
+        waiting, self._waiting = self._waiting, deque()
+        for start in waiting:
+            self._keeper.fail(start, reason)
+        self._settle_preparing(reason)
+
+    def _forget_zygote(self) -> None:
+        assert self._zygote
+        self._loop.unwatch(self._zygote.fileno())
+        self._zygote.close()
+        self._zygote = None
+        self._up = False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._zygote_pid, signal.SIGKILL)
+
+    # ------------------------------------------------------------ births
+
+    def _breed(self) -> None:
+        """Have a birth under way for each start in line."""
+        while self._up and len(self._births) < len(self._waiting):
+            if not self._ask_for_blank():
+                return
+
+    def _ask_for_blank(self) -> bool:
+        assert self._zygote
+        try:
+            resources = self._resources.take()
+        except OSError as error:
+            self._failures += 1
+            if self._waiting:
+                self._keeper.fail(self._waiting.popleft(), f"no room for an instance: {error}")
+            return False
+        ours, theirs = link.pair()
+        self._seq += 1
+        cell = Cell(ours, resources)
+        self._births[self._seq] = cell
+        attach_fds = resources.attach_fds()
+        network_fds = [resources.network.fd] if resources.network else []
+        request: Message = {"seq": self._seq, "uid": resources.uid}
+        request |= {"cgroups": len(attach_fds), "network": bool(network_fds)}
+        with theirs:
+            self._zygote.send(request, [theirs.fileno(), *attach_fds, *network_fds])
+        self._loop.watch(ours.fileno(), lambda: self._on_word(cell))
+        return True
+
+    def _on_fork(self, message: Message) -> None:
+        cell = self._births.get(message["seq"])
+        if cell is None:
+            return
+        if "pid" in message:
+            cell.pid = message["pid"]
+            self._keeper.admit(cell, self)
+            self._born(message["seq"], cell)
+        else:
+            cell.failure = message["failed"]
+            self.lost(cell)
+            self._keeper.bury(cell)
+
+    def _on_word(self, cell: Cell) -> None:
+        """The one message of a blank: that it is ready, or why not."""
+        word = cell.control.recv(blank.MAX_MESSAGE_BYTES)
+        self._loop.unwatch(cell.control.fileno())
+        seq = next(seq for seq, unborn in self._births.items() if unborn is cell)
+        if word == blank.READY:
+            cell.ready = True
+            self._born(seq, cell)
+        else:
+            cell.failure = word.decode(errors="replace") or "the blank died"
+            cell.kill()  # and `lost` when it has been reaped
+
+    def _born(self, seq: int, cell: Cell) -> None:
+        """A blank has come to be when it is ready and its pid is known, in any order."""
+        if not (cell.ready and cell.pid) or seq not in self._births:
+            return
+        del self._births[seq]
+        self._failures = 0
+        if self._recipe.own_mounts:
+            cell.open_mounts()
+        if self._waiting:
+            self._keeper.assign(cell, self._waiting.popleft(), "fork")
+            self._refill_soon()
+        else:
+            self._idle.append(cell)
+        self._settle_preparing()
+        if self._refills and not self._births:
+            self._refill(one=True)
+
+    # ------------------------------------------------------------ the pool
+
+    def _refill(self, *, one: bool = False) -> None:
+        """Bring the pool to its size: all at once, or one after the other (to be a good
+        neighbour)."""
+        missing = self._missing()
+        self._refills = 0
+        if missing <= 0 or not self._up:
+            return
+        for _ in range(1 if one else missing):
+            if not self._ask_for_blank():
+                self._refill_soon()
+                return
+        self._refills = missing - 1 if one else 0
+
+    def _missing(self) -> int:
+        spare_births = max(0, len(self._births) - len(self._waiting))
+        return self._recipe.blanks - len(self._idle) - spare_births
+
+    def _refill_soon(self) -> None:
+        """Refill when starts have paused, or after a while; later when births keep failing."""
+        if self._closed or self._missing() <= 0:
+            return
+        self._refill_generation += 1
+        generation = self._refill_generation
+        backoff = min(_REFILL_DELAY_S * 2**self._failures, _MAX_BACKOFF_S)
+        self._loop.later(backoff, lambda: self._on_refill_timer(generation))
+        if not self._deadline_set:
+            self._deadline_set = True
+            self._loop.later(max(backoff, _REFILL_AT_LATEST_S), lambda: self._on_refill_timer(0))
+
+    def _on_refill_timer(self, generation: int) -> None:
+        if generation == 0:
+            self._deadline_set = False
+        elif generation != self._refill_generation:
+            return  # there were starts in the meantime
+        if not self._closed:
+            self._ensure_zygote()
+            self._refill(one=True)
+
+    def _settle_preparing(self, failure: str | None = None) -> None:
+        if failure is None and (not self._up or self._births):
+            return
+        preparing, self._preparing = self._preparing, []
+        for done in preparing:
+            done(failure)

@@ -1,0 +1,297 @@
+"""The supervisor: the one process of a server that has privileges.
+
+How this works. It serves one driver over one socket (`link` has the messages). It surveys the
+machine, keeps a `Runtime` (zygote and blanks) for each interpreter in use, makes instances of
+blanks, reaps all that ends, and gives back what it held. It is single-threaded, for it enters
+instances' mount namespaces, and never waits for anything but its event loop.
+
+It ends, leaving nothing, when the driver says so or is gone. If it is itself killed, its children
+are sent SIGKILL by the kernel, and the next supervisor of the same data directory clears the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from samovar.model.isolation import Layer
+from samovar.sandbox.process import blank, interpreters, resources, strays
+from samovar.sandbox.process.cell import Cell, Installer, Start
+from samovar.sandbox.process.event_loop import EventLoop
+from samovar.sandbox.process.layers import Ground
+from samovar.sandbox.process.link import Link, Message
+from samovar.sandbox.process.runtime import Keeper, Recipe, Runtime
+
+_BURIAL_RETRY_S = 0.005
+_CLOSE_LIMIT_S = 10.0
+_SHARED_PROCESSES = 8192
+"""Without a cgroup: what all instances of a user namespace together may have."""
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, driver: Link, loop: EventLoop, settings: Message, ground: Ground) -> None:
+        self._driver = driver
+        self._loop = loop
+        self._settings = settings
+        self._ground = ground
+        self._name = settings["name"]
+        self._resources = resources.ResourcePool(self._name, ground)
+        self._installer = Installer()
+        self._runtimes: dict[str, Runtime] = {}
+        self._starts: dict[str, Start] = {}
+        self._cells: dict[int, tuple[Cell, Runtime]] = {}
+        self._zygotes: set[int] = set()
+        self._unclaimed: dict[int, int] = {}
+        self._burials = 0
+        self._closing = False
+
+    def serve(self) -> None:
+        """Run until the driver closes."""
+        self._loop.watch_children(self._reap)
+        self._watch_driver()
+        self._loop.run()
+
+    # ------------------------------------------------------------ the driver
+
+    def _tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        self._driver.send(message, fds)
+        self._watch_driver()
+
+    def _watch_driver(self) -> None:
+        writable = self._flush if self._driver.backed_up else None
+        self._loop.watch(self._driver.fileno(), self._on_driver, writable)
+
+    def _flush(self) -> None:
+        self._driver.flush()
+        self._watch_driver()
+
+    def _on_driver(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            received = self._driver.receive()
+            if received is None or received[0]["op"] == "close":
+                self._close()
+                return
+            message, fds = received
+            match message["op"]:
+                case "start":
+                    self._start(message, fds)
+                case "settle":
+                    self._settle(message["id"], message["vcpus"])
+                case "stop":
+                    self._stop(message["id"])
+                case "prepare":
+                    self._prepare(message["runtime"])
+
+    def _prepare(self, name: str) -> None:
+        def done(failure: str | None) -> None:
+            self._tell({"ev": "prepared", "runtime": name, "failure": failure})
+
+        self._resources.fill(self._settings["blanks"])
+        self._runtime(name).prepare(done)
+
+    def _start(self, message: Message, fds: list[int]) -> None:
+        start = Start(
+            id=message["id"],
+            runtime=message["runtime"],
+            code_dir=message["code_dir"],
+            memory_bytes=message["memory_mib"] << 20,
+            tmp_mib=message["tmp_mib"],
+            fds=fds,
+        )
+        self._starts[start.id] = start
+        self._runtime(start.runtime).take(start)
+
+    def _settle(self, instance_id: str, vcpus: float) -> None:
+        start = self._starts.get(instance_id)
+        if start and start.cell and start.cell.resources.cgroup and self._has(Layer.CPU):
+            start.cell.resources.cgroup.set_cpu(vcpus)
+
+    def _stop(self, instance_id: str) -> None:
+        start = self._starts.get(instance_id)
+        if start is None:
+            return
+        start.stopped = True
+        if start.cell:
+            start.cell.kill()
+        elif self._runtime(start.runtime).cancel(start):
+            self._fail(start, "stopped before it had started")
+
+    # ------------------------------------------------------------ instances
+
+    def _has(self, layer: Layer) -> bool:
+        return layer in self._ground.layers
+
+    def _runtime(self, name: str) -> Runtime:
+        if name not in self._runtimes:
+            interpreter = self._settings["runtimes"][name]
+            keeper = Keeper(
+                assign=self._assign,
+                fail=self._fail,
+                admit=self._admit,
+                bury=self._bury,
+                adopt_zygote=self._zygotes.add,
+            )
+            recipe = self._recipe(interpreter)
+            self._runtimes[name] = Runtime(recipe, self._loop, self._resources, keeper)
+        return self._runtimes[name]
+
+    def _recipe(self, interpreter: str) -> Recipe:
+        uids = resources.uid_range(self._name)[: resources.NAMED_UIDS]
+        settings = {
+            "layers": sorted(self._ground.layers),
+            "user_namespace": self._ground.user_namespace,
+            "own_proc": self._ground.own_proc,
+            "processes_limit": self._processes_limit(),
+            "uids": [uids.start, uids.stop] if self._has(Layer.USER) else [0, 1],
+            "prefix": interpreters.prefix(interpreter),
+            "loop_module": self._settings["loop_module"],
+            "loop_path": self._settings["loop_path"],
+        }
+        return Recipe(
+            interpreter=interpreter,
+            source_root=self._settings["source_root"],
+            settings=settings,
+            blanks=self._settings["blanks"],
+            own_mounts=self._has(Layer.MOUNTS),
+        )
+
+    def _processes_limit(self) -> int | None:
+        """RLIMIT_NPROC counts a user's processes: of use where that is not the host's user."""
+        if self._has(Layer.USER):
+            return blank.PROCESSES
+        return _SHARED_PROCESSES if self._ground.user_namespace else None
+
+    def _assign(self, cell: Cell, start: Start, origin: str) -> None:
+        cgroup = cell.resources.cgroup
+        peak_fds: tuple[int, ...] = ()
+        data_bytes = None
+        start.cell = cell
+        cell.start = start
+        try:
+            if cgroup and self._has(Layer.MEMORY):
+                cgroup.set_memory(start.memory_bytes)
+                if cgroup.peak_memory_fd is not None:
+                    peak_fds = (cgroup.peak_memory_fd,)
+            else:
+                data_bytes = start.memory_bytes
+            if self._has(Layer.MOUNTS):
+                self._installer.install(cell, start.code_dir, start.tmp_mib)
+            prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
+            readable = [start.code_dir, prefix]
+            cell.assign(start, data_bytes=data_bytes, readable=readable)
+        except OSError as error:
+            cell.failure = f"the instance could not be set up: {error}"
+            start.close_fds()
+            cell.kill()
+            return
+        self._tell({"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}, peak_fds)
+
+    def _fail(self, start: Start, reason: str) -> None:
+        """A start that never got a cell."""
+        start.close_fds()
+        self._end(start, {"failure": reason})
+
+    def _end(self, start: Start, how: Message) -> None:
+        del self._starts[start.id]
+        self._tell({"ev": "exit", "id": start.id} | how)
+
+    # ------------------------------------------------------------ ends
+
+    def _admit(self, cell: Cell, runtime: Runtime) -> None:
+        self._cells[cell.pid] = (cell, runtime)
+        if cell.pid in self._unclaimed:
+            self._on_death(cell.pid, self._unclaimed.pop(cell.pid))
+        self._forget_strangers()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                if pid in self._cells:
+                    self._on_death(pid, status)
+                elif pid in self._zygotes:
+                    self._zygotes.discard(pid)
+                else:
+                    # A blank of which its zygote has not told yet, or an adopted orphan.
+                    self._unclaimed[pid] = status
+        self._forget_strangers()
+        self._finish_closing()
+
+    def _forget_strangers(self) -> None:
+        """What nobody can claim any more was an orphan's, and its pid may be another's soon."""
+        if not any(runtime.expects_pids() for runtime in self._runtimes.values()):
+            self._unclaimed.clear()
+
+    def _on_death(self, pid: int, status: int) -> None:
+        cell, runtime = self._cells.pop(pid)
+        cell.close()
+        start = cell.start
+        if start is None:
+            runtime.lost(cell)
+            self._bury(cell)
+            return
+        how = self._cause(cell, start, os.waitstatus_to_exitcode(status))
+        self._bury(cell, lambda: self._end(start, how))
+
+    def _cause(self, cell: Cell, start: Start, code: int) -> Message:
+        if cell.failure:
+            return {"failure": cell.failure}
+        if code >= 0:
+            return {"code": code}
+        cgroup = cell.resources.cgroup
+        out_of_memory = bool(
+            cgroup and code == -signal.SIGKILL and not start.stopped and cgroup.oom_killed()
+        )
+        return {"signal": -code, "out_of_memory": out_of_memory}
+
+    def _bury(self, cell: Cell, then: Callable[[], None] = lambda: None) -> None:
+        """Give back what a cell held as soon as nothing of it is left."""
+        cell.close()
+        self._burials += 1
+        self._try_to_bury(cell, then)
+
+    def _try_to_bury(self, cell: Cell, then: Callable[[], None]) -> None:
+        if not self._nothing_left(cell) or not self._resources.give_back(cell.resources):
+            self._loop.later(_BURIAL_RETRY_S, lambda: self._try_to_bury(cell, then))
+            return
+        self._burials -= 1
+        then()
+        self._finish_closing()
+
+    def _nothing_left(self, cell: Cell) -> bool:
+        """Kill what outlives a first process where no pid namespace does that."""
+        if self._has(Layer.PROCESSES):
+            return True
+        if cell.resources.cgroup:
+            cell.resources.cgroup.kill()
+            return True  # its removal will show
+        known = self._cells.keys() | self._zygotes
+        others_run = any(other.start for other, _ in self._cells.values())
+        return not strays.kill(cell.pid, set() if others_run else strays.children() - known)
+
+    # ------------------------------------------------------------ the end
+
+    def _close(self) -> None:
+        """Kill everything; `_finish_closing` ends when it is gone."""
+        self._loop.unwatch(self._driver.fileno())
+        self._closing = True
+        for runtime in self._runtimes.values():
+            for cell in runtime.close():
+                if cell.pid:
+                    cell.kill()
+                else:
+                    self._bury(cell)
+        for start in list(self._starts.values()):
+            self._stop(start.id)
+        self._loop.later(_CLOSE_LIMIT_S, self._loop.stop)
+        self._finish_closing()
+
+    def _finish_closing(self) -> None:
+        if self._closing and not (self._cells or self._burials or self._starts):
+            self._loop.stop()

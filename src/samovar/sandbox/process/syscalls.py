@@ -1,0 +1,241 @@
+"""The system calls of a sandbox that Python's standard library lacks.
+
+How this works. Thin functions over ctypes, each named like its call; they raise `OSError` with
+the call's name. `PyDLL` keeps the GIL held, so nothing of the interpreter runs between the raw
+`clone` and the child's first step. Used by the supervisor and by zygotes, so it runs on every
+Python from 3.9 and imports the standard library only.
+
+`fork_into` is `os.fork` with namespaces: it calls the hooks that `os.fork` calls (`random`
+reseeds in one of them) around a raw `clone`, because glibc's `fork` takes no flags. glibc caches
+the thread's id in its thread block; the kernel writes the new one there (CLONE_CHILD_SETTID), or
+`abort` and `pthread_kill` in an instance would signal a stranger. `clone` rather than `clone3`:
+container engines answer `clone3` with ENOSYS, for seccomp cannot look into its argument.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+_CLONE_PARENT = 0x00008000
+_CLONE_CHILD_CLEARTID = 0x00200000
+_CLONE_CHILD_SETTID = 0x01000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_GET_TID_ADDRESS = 40
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+# Since Linux 5.1 new calls have one number on every architecture.
+_NR_OPEN_TREE = 428
+_NR_MOVE_MOUNT = 429
+_NR_CLOSE_RANGE = 436
+_NR_MOUNT_SETATTR = 442
+
+_MACHINE = os.uname().machine
+_NR_CLONE = 56 if _MACHINE == "x86_64" else 220
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_int, _ulong, _str = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p
+_libc.mount.argtypes = [_str, _str, _str, _ulong, _str]
+_libc.prctl.argtypes = [_int, _ulong, _ulong, _ulong, _ulong]
+_libc.pthread_self.restype = _ulong
+for _name in ("PyOS_BeforeFork", "PyOS_AfterFork_Parent", "PyOS_AfterFork_Child"):
+    getattr(ctypes.pythonapi, _name).restype = None
+
+
+def _checked(result: int, call: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "%s: %s" % (call, os.strerror(number)))
+    return result
+
+
+def _path(path: str | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
+
+
+# ---------------------------------------------------------------- namespaces and mounts
+
+
+def unshare(flags: int) -> None:
+    """Enter new namespaces."""
+    _checked(_libc.unshare(_int(flags)), "unshare")
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace that `fd` stands for."""
+    _checked(_libc.setns(_int(fd), _int(kind)), "setns")
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
+) -> None:
+    """Mount, remount or bind."""
+    result = _libc.mount(_path(source), _path(target), _path(fstype), flags, _path(data))
+    _checked(result, "mount %s" % target)
+
+
+def detach(target: str) -> None:
+    """Take a mount, and what is mounted below it, out of the tree at once."""
+    _checked(_libc.umount2(_str(_path(target)), _int(MNT_DETACH)), "umount2 %s" % target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make `new_root` the root and keep the old one reachable at `put_old`."""
+    _checked(_libc.pivot_root(_str(_path(new_root)), _str(_path(put_old))), "pivot_root")
+
+
+def clone_tree(path: str) -> int:
+    """Return an fd of a detached copy of the mounts at `path`, to be attached elsewhere."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    result = _syscall(_NR_OPEN_TREE, _int(_AT_FDCWD), _str(_path(path)), _int(flags))
+    return _checked(result, "open_tree %s" % path)
+
+
+def attach_tree(tree_fd: int, target: str) -> None:
+    """Mount a detached tree at `target`."""
+    flags = _int(_MOVE_MOUNT_F_EMPTY_PATH)
+    result = _syscall(
+        _NR_MOVE_MOUNT, _int(tree_fd), _str(b""), _int(_AT_FDCWD), _str(_path(target)), flags
+    )
+    _checked(result, "move_mount %s" % target)
+
+
+def set_mount_attributes(attributes: int, *, path: str = "", tree_fd: int = _AT_FDCWD) -> None:
+    """Set attributes on a mount and all below it: of a detached tree, or at a path."""
+    flags = _AT_RECURSIVE | (0 if path else _AT_EMPTY_PATH)
+    block = struct.pack("QQQQ", attributes, 0, 0, 0)
+    arguments = (_int(tree_fd), _str(_path(path)), _int(flags), _str(block), ctypes.c_size_t(32))
+    _checked(_syscall(_NR_MOUNT_SETATTR, *arguments), "mount_setattr %s" % path)
+
+
+# ---------------------------------------------------------------- a process and its privileges
+
+
+def _prctl(option: int, argument: int = 0) -> None:
+    _checked(_libc.prctl(option, argument, 0, 0, 0), "prctl %d" % option)
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Be sent a signal when the parent dies. `setuid` clears it: call this afterwards."""
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent dies."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def no_new_privileges() -> None:
+    """Make `execve` never grant anything (set-uid, file capabilities), for ever."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable() -> None:
+    """Own one's /proc files again: `setuid` gives them to root, a plain `execve` would not."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def drop_bounding_set() -> None:
+    """Make every capability unattainable, for this process and all it forks."""
+    capability = 0
+    while _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities: effective, permitted, inheritable, ambient."""
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = struct.pack("Ii", 0x20080522, 0)
+    _checked(_libc.capset(_str(header), _str(bytes(24))), "capset")
+
+
+def close_from(first_fd: int) -> None:
+    """Close every descriptor from `first_fd` up."""
+    result = _syscall(_NR_CLOSE_RANGE, ctypes.c_uint(first_fd), ctypes.c_uint(0xFFFFFFFF), _int(0))
+    if result < 0:  # before Linux 5.9
+        os.closerange(first_fd, os.sysconf("SC_OPEN_MAX"))
+
+
+# ---------------------------------------------------------------- fork
+
+
+def _thread_id_address() -> int:
+    """Where glibc keeps this thread's id; 0 where it cannot be found."""
+    address = ctypes.c_void_p(0)
+    prctl = ctypes.PyDLL(None, use_errno=True).prctl  # own argtypes: this one takes a pointer
+    if prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0 and address.value:
+        return address.value
+    # Kernels without CONFIG_CHECKPOINT_RESTORE: it is in the block that pthread_self points to.
+    words = (ctypes.c_int * 256).from_address(_libc.pthread_self())
+    found = [index for index in range(256) if words[index] == os.getpid()]
+    return ctypes.addressof(words) + 4 * found[0] if len(found) == 1 else 0
+
+
+_tid_address = 0
+
+
+def fork_into(flags: int) -> int:
+    """Fork a sibling (a child of this process's parent) into new namespaces.
+
+    Returns the pid in the caller, 0 in the new process. For single-threaded processes only.
+    """
+    global _tid_address  # noqa: PLW0603 - found once a process; a child inherits it
+    if not _tid_address:
+        _tid_address = _thread_id_address()
+    flags |= _CLONE_PARENT
+    if _tid_address:
+        flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
+    tid, none = _ulong(_tid_address), _ulong(0)
+    # The last two arguments (child's tid, thread block) are swapped between the architectures.
+    last = (tid, none) if _MACHINE == "x86_64" else (none, tid)
+    number, bits = ctypes.c_long(_NR_CLONE), _ulong(flags)
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _syscall(number, bits, none, none, *last)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return _checked(pid, "clone")
+
+
+def supported() -> bool:
+    """Whether this machine's call numbers are known here."""
+    return sys.platform == "linux" and _MACHINE in ("x86_64", "aarch64")
