@@ -238,8 +238,10 @@ class PoolManager:
         return self._perform(pool, pool.started(instance, self._monotonic()))
 
     async def _stop(self, pool: Pool, instance: InstanceId) -> None:
-        await self._origins[instance].worker.stop(instance)
-        self._instance_gone(pool, instance)
+        origin = self._origins.get(instance)
+        if origin is not None:  # else it has ended by itself meanwhile
+            await origin.worker.stop(instance)
+            self._instance_gone(pool, instance)
 
     def _instance_exited(self, instance: InstanceId) -> None:
         origin = self._origins.get(instance)
