@@ -9,8 +9,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# A Python >= 3.11. Where this one is older, python3.14 … python3.11 are tried.
+# A Python >= 3.11. Where none is named and python3 is older, python3.14 … python3.11 are tried.
 PYTHON ?= python3
+PYTHONS = $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.13 python3.12 python3.11,"$(PYTHON)")
 ARGS ?=
 # How many processes the tests run in.
 JOBS ?= 2
@@ -97,14 +98,14 @@ endef
 # make_venv VENV: Debian splits venv and pip from Python, so try in turn what a machine may have.
 define make_venv
 python=
-for candidate in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do
+for candidate in $(PYTHONS); do
     if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
         python=$$candidate
         break
     fi
 done
 if [ -z "$$python" ]; then
-    echo "Samovar needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" -V 2>&1 || true)." >&2
+    echo "Samovar needs Python 3.11 or newer; $(PYTHON) is: $$("$(PYTHON)" -V 2>&1 | head -n 1 || true)" >&2
     echo "Install one and name it: make setup PYTHON=/path/to/python3.12" >&2
     exit 1
 fi

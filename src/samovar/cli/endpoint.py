@@ -119,8 +119,12 @@ class Endpoint:
             raise CommandError(
                 f"{self.url} took too long to answer", "look at the server's own log"
             ) from error
-        except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
+        except exceptions.ConnectionError as error:
             raise self.unreachable() from error
+        except exceptions.HTTPClientError as error:
+            raise CommandError(
+                f"{self.url} closed the connection unanswered", "look at the server's own log"
+            ) from error
 
     def unreachable(self) -> CommandError:
         """The error of a server that is not there."""
