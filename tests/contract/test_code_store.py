@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import CodeRef
@@ -199,3 +200,43 @@ async def test_sweeping_leaves_what_is_no_package(root: Path) -> None:
     (root / "buckets" / "b").touch()
     assert await store.sweep(frozenset()) == 0
     assert (root / "code" / "README").exists()
+
+
+# ---------------------------------------------------------------- an object store
+
+IN_A_BUCKET = "buckets/my-bucket/a/code.zip"
+
+
+@pytest.fixture
+def remote() -> ObjectCodeStore:
+    """As with `s3://…`: a store without a directory, with one object in `my-bucket`."""
+    store = MemoryStore()
+    store.put(IN_A_BUCKET, PACKAGE)
+    return ObjectCodeStore(store, None, sweep_grace_s=0)
+
+
+async def test_packages_are_kept_and_swept_in_an_object_store(remote: ObjectCodeStore) -> None:
+    code = await remote.put(PACKAGE)
+    assert await remote.get(code.sha256_hex) == PACKAGE
+    assert await remote.sweep(frozenset()) == 1
+    with pytest.raises(PlatformError):
+        await remote.get(code.sha256_hex)
+    assert await remote.from_bucket("my-bucket", "a/code.zip") == PACKAGE
+
+
+@pytest.mark.parametrize(
+    ("bucket_name", "key", "message"),
+    [
+        ("my-bucket", "b/code.zip", NO_KEY),
+        ("my-bucket", "a", NO_KEY),
+        ("my-bucket", "../../code/x.zip", NO_KEY),
+        ("my-buck", "et/a/code.zip", NO_BUCKET),
+        ("nobodys", "a/code.zip", NO_BUCKET),
+    ],
+)
+async def test_what_an_object_store_has_not_is_named_in_awss_words(
+    bucket_name: str, key: str, message: str, remote: ObjectCodeStore
+) -> None:
+    with pytest.raises(PlatformError) as refused:
+        await remote.from_bucket(bucket_name, key)
+    assert refused.value == PlatformError(ErrorCode.INVALID_PARAMETER, message)

@@ -309,3 +309,10 @@ async def test_code_is_in_use_while_any_version_refers_to_it(store: FunctionStor
     assert await store.code_in_use() == {old.sha256_hex, new.sha256_hex}
     await store.delete_version(function_id(), "1")
     assert await store.code_in_use() == {new.sha256_hex}
+
+
+async def test_runtimes_are_in_use_while_any_version_has_them(store: FunctionStore) -> None:
+    await store.create(a_version(runtime="python3.11"), {})
+    await store.create(a_version(function_id("g"), runtime="python3.12"), {})
+    await store.create(a_version(function_id("h"), runtime="python3.12"), {})
+    assert await store.runtimes_in_use() == {"python3.11", "python3.12"}

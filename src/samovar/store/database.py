@@ -45,18 +45,19 @@ _WRITES = "samovar_writes"
 class Database:
     """An open database, at the newest schema."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, write_wait_s: float) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{_WRITES: True})
         self._write_turn = asyncio.Lock()
+        self._write_wait_s = write_wait_s
 
     @classmethod
-    async def open(cls, url: str) -> Database:
+    async def open(cls, url: str, *, write_wait_s: float = WRITE_WAIT_S) -> Database:
         """Open and migrate a database: `sqlite+aiosqlite:///PATH`, made if it is not there.
 
         Raises `PlatformError` SERVICE if a newer Samovar wrote it or it cannot be opened.
         """
-        database = cls(_engine(sa.make_url(url)))
+        database = cls(_engine(sa.make_url(url), write_wait_s), write_wait_s)
         try:
             async with database.read() as connection:
                 at_head = await connection.run_sync(check_revision)
@@ -86,7 +87,7 @@ class Database:
         When cancelled, either all of it or nothing has happened.
         """
         try:
-            async with asyncio.timeout(WRITE_WAIT_S):
+            async with asyncio.timeout(self._write_wait_s):
                 await self._write_turn.acquire()
         except TimeoutError as error:
             raise _unavailable("too many writes are waiting") from error
@@ -117,7 +118,7 @@ def _unavailable(why: str) -> PlatformError:
     return PlatformError(ErrorCode.UNAVAILABLE, f"The service is unavailable: {why}.")
 
 
-def _engine(url: sa.URL) -> AsyncEngine:
+def _engine(url: sa.URL, write_wait_s: float) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=POOL_WAIT_S)
     if not url.database or url.database == ":memory:":
@@ -129,7 +130,7 @@ def _engine(url: sa.URL) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         # No implicit transactions by Python's driver: `_begin` says when one begins.
-        connect_args={"isolation_level": None, "timeout": WRITE_WAIT_S},
+        connect_args={"isolation_level": None, "timeout": write_wait_s},
     )
     sa.event.listen(engine.sync_engine, "connect", _configure)
     sa.event.listen(engine.sync_engine, "begin", _begin)

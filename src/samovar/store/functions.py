@@ -330,7 +330,9 @@ class SqlFunctionStore:
     async def runtimes_in_use(self) -> frozenset[str]:
         """The runtimes of every version."""
         async with self._database.read() as connection:
-            found = await connection.scalars(sa.select(versions.c.config["runtime"].as_string()).distinct())
+            found = await connection.scalars(
+                sa.select(versions.c.config["runtime"].as_string()).distinct()
+            )
             return frozenset(found)
 
     async def code_in_use(self) -> frozenset[str]:
