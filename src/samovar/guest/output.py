@@ -88,13 +88,13 @@ class InvocationLog(logging.Handler):
     def __init__(self, output: Output) -> None:
         super().__init__()
         self.request_id = ""
-        self._output = output
+        self.output = output
         self.setFormatter(_FORMATTER)
         self.addFilter(self._add_request_id)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._output.write(self.format(record))
+            self.output.write(self.format(record))
         except RecursionError:
             raise
         except Exception:

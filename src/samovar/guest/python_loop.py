@@ -50,6 +50,11 @@ def prepare(control_fd: int) -> None:
     While there is nothing to read on `control_fd`, also pay beforehand for what a function's init
     would cost (see `rehearsal`); that ends within a millisecond when there is. Fds 1 and 2 become
     pipes that nobody reads: the blank points them at the function's log before `serve`."""
+    nobody, pipe = os.pipe()
+    os.dup2(pipe, 1)
+    os.dup2(pipe, 2)
+    os.close(pipe)
+    os.close(nobody)
     _prepared.append(_make_ready())
     rehearse_while_idle(control_fd)
 
@@ -60,12 +65,12 @@ def serve(channel: socket.socket) -> NoReturn:
     Call it in a forked child whose fds 1 and 2 are its log. The process ends here, whatever
     happens, and nothing of its caller runs on."""
     status = _EXIT_UNCAUGHT
-    output = None
+    log = None
     try:
         channel.set_inheritable(False)
         channel.setblocking(True)
-        output = _prepared.pop() if _prepared else _make_ready()
-        status = _serve(Channel(channel), output)
+        log = _prepared.pop() if _prepared else _make_ready()
+        status = _serve(Channel(channel), log)
     except SystemExit as exit_:
         status = _exit_status(exit_)
     except KeyboardInterrupt:
@@ -75,25 +80,25 @@ def serve(channel: socket.socket) -> NoReturn:
         traceback.print_exc()
     finally:
         try:
-            if output is not None:
-                output.flush()
+            if log is not None:
+                log.output.flush()
         finally:
             _exit(status)
 
 
-_prepared: list[Output] = []
+_prepared: list[InvocationLog] = []
 """From `prepare` to `serve`; the function finds it empty."""
 
 
-def _make_ready() -> Output:
-    output = Output()
-    environment.forget_zygote()
-    return output
-
-
-def _serve(channel: Channel, output: Output) -> int:
-    log = InvocationLog(output)
+def _make_ready() -> InvocationLog:
+    log = InvocationLog(Output())
     log.install()
+    environment.forget_zygote()
+    return log
+
+
+def _serve(channel: Channel, log: InvocationLog) -> int:
+    output = log.output
     try:
         kind, init, _ = channel.read()
         if kind != INIT:
@@ -115,15 +120,16 @@ def _serve(channel: Channel, output: Output) -> int:
             return 0
         output.flush()
         channel.write(READY, _json({"init_ms": (perf_counter() - begun) * 1e3}), b"")
-        return _answer_invocations(channel, handler, contexts, output, log)
+        return _answer_invocations(channel, handler, contexts, log)
     except ChannelClosedError:
         return 0
 
 
 def _answer_invocations(
-    channel: Channel, handler: Handler, contexts: ContextFactory, output: Output, log: InvocationLog
+    channel: Channel, handler: Handler, contexts: ContextFactory, log: InvocationLog
 ) -> int:
     own_pid = _getpid()
+    output = log.output
     read, write, flush = channel.read, channel.write, output.flush
     make_context, set_trace_id = contexts.make, environment.set_trace_id
     while True:

@@ -22,11 +22,10 @@ from samovar.guest.context import ContextFactory
 from samovar.guest.payload import decode_event, encode_result
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 IDLE_MS = 20
-"""An instance that is started on demand, or while many are, has its INIT before this."""
+"""A blank that is made on demand, or while many are, gets its function before this."""
 
 _SAMPLE = b'''
 import json, os, logging
@@ -51,10 +50,10 @@ _EVENT = b'{"key": "value", "list": [1, 2.5, null, true], "object": {"text": "\\
 _NAME = "samovar_rehearsal"
 
 
-def rehearse_while_idle(channel: socket.socket) -> None:
-    """Return when there is something to read on `channel`, or when all steps are done."""
+def rehearse_while_idle(control_fd: int) -> None:
+    """Return when there is something to read on `control_fd`, or when all steps are done."""
     poll = select.poll()
-    poll.register(channel, select.POLLIN)
+    poll.register(control_fd, select.POLLIN)
     if poll.poll(IDLE_MS):
         return
     for step in (_use_environment, _import_standard_module, _run_sample):

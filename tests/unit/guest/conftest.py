@@ -9,7 +9,6 @@ import pytest
 from samovar.guest import wire
 from tests.unit.guest.zygote import (
     INTERPRETERS,
-    Answer,
     Instance,
     StartInstance,
     Zygote,
@@ -28,11 +27,11 @@ def fork(zygote: Zygote, tmp_path: Path) -> Iterator[StartInstance]:
     """Make an instance with `source` as app.py (and other files), before its init."""
     instances = []
 
-    def fork(source: str = "", **files: str) -> Instance:
+    def fork(source: str = "", *, control_fd: int | None = None, **files: str) -> Instance:
         (tmp_path / "app.py").write_text(textwrap.dedent(source))
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        instances.append(Instance(zygote, tmp_path))
+        instances.append(Instance(zygote, tmp_path, control_fd))
         return instances[-1]
 
     yield fork
@@ -47,7 +46,7 @@ def start(fork: StartInstance) -> StartInstance:
     def start(source: str, env: dict[str, str] | None = None, **files: str) -> Instance:
         instance = fork(source, **files)
         answer = instance.init(env=env)
-        assert answer == Answer(wire.READY, {}, b"")
+        assert (answer.kind, list(answer.meta), answer.body) == (wire.READY, ["init_ms"], b"")
         return instance
 
     return start

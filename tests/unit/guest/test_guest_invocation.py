@@ -151,7 +151,7 @@ def test_frames_may_arrive_in_pieces_or_together(fork: StartInstance) -> None:
     reader, frames = wire.FrameReader(), []
     while len(frames) < 2:
         frames += reader.feed(instance.channel.recv(10))
-    assert frames == [(wire.READY, {}, b""), (wire.RESPONSE, {}, b"1")]
+    assert [kind for kind, _, _ in frames] == [wire.READY, wire.RESPONSE]
 
 
 CONTEXT_ENV = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 from typing import Any
 
@@ -209,20 +211,36 @@ def test_a_functions_own_module_shadows_one_that_the_zygote_has_loaded(
     assert start(source, **{name: "mine = 'mine'"}).invoke().json == "mine"
 
 
-def test_a_blank_that_waited_leaves_no_trace_of_its_rehearsal(fork: StartInstance) -> None:
+@pytest.mark.parametrize("waited", [False, True])
+def test_a_prepared_blank_is_an_instance_like_any_other(fork: StartInstance, waited: bool) -> None:
     source = """
-        import logging, os, sys
+        import os, sys
+        print("at init")
         def handler(event, context):
             loggers = list(logging.root.manager.loggerDict)
             names = [*sys.modules, *os.environ, *loggers, *sys.path]
-            return [name for name in names if "rehears" in name and name != event]
+            return [name for name in names if "rehears" in name]
+        import logging
     """
-    instance = fork(source)
-    # It has nothing to read for longer than it waits before it rehearses.
-    instance.channel.settimeout(0.2)
-    with pytest.raises(TimeoutError):
-        instance.channel.recv(1)
-    instance.channel.settimeout(20)
+    control, theirs = os.pipe()
+    if not waited:
+        os.write(theirs, b"!")
+    instance = fork(source, control_fd=control)
+    if waited:
+        # Nothing comes for longer than it waits before it rehearses.
+        assert select.select([instance.channel], [], [], 0.1)[0] == []
+        os.write(theirs, b"!")
     assert instance.init().kind == wire.READY
-    assert instance.invoke("samovar.guest.rehearsal").json == []
-    assert instance.output() == ""
+    assert instance.invoke().json == ["samovar.guest.rehearsal"]
+    assert instance.output() == "at init\n"
+    os.close(control)
+    os.close(theirs)
+
+
+def test_a_blank_ends_when_its_control_does(fork: StartInstance) -> None:
+    control, theirs = os.pipe()
+    instance = fork(control_fd=control)
+    os.close(theirs)
+    os.close(control)
+    instance.channel.shutdown(2)
+    assert instance.wait() == 0

@@ -32,16 +32,20 @@ _ZYGOTE = """
 import gc, os, socket, sys
 control = socket.socket(fileno=int(sys.argv[2]))
 sys.path.append(sys.argv[1])
-from samovar.guest.python_loop import serve
+from samovar.guest.python_loop import prepare, serve
 gc.collect(); gc.freeze(); gc.disable()
 while True:
-    order, fds, _, _ = socket.recv_fds(control, 100, 2)
+    order, fds, _, _ = socket.recv_fds(control, 100, 3)
     if not order:
         break
-    if order == b"start":
+    if order in (b"start", b"blank"):
         pid = os.fork()
         if pid == 0:
-            os.dup2(fds[1], 1); os.dup2(fds[1], 2); os.close(fds[1]); control.close()
+            if order == b"blank":
+                prepare(fds[2]); os.read(fds[2], 1)
+            os.dup2(fds[1], 1); os.dup2(fds[1], 2); control.close()
+            for fd in fds[1:]:
+                os.close(fd)
             serve(socket.socket(fileno=fds[0]))
         for fd in fds:
             os.close(fd)
@@ -85,6 +89,11 @@ class Zygote:
         socket.send_fds(self._control, [b"start"], [channel.fileno(), output_fd])
         return int(self._control.recv(100))
 
+    def fork_blank(self, channel: socket.socket, output_fd: int, control_fd: int) -> int:
+        """It becomes an instance when there is something to read on `control_fd`."""
+        socket.send_fds(self._control, [b"blank"], [channel.fileno(), output_fd, control_fd])
+        return int(self._control.recv(100))
+
     def wait(self, pid: int) -> int:
         """The wait status of an instance that is at its end."""
         self._control.send(b"%d" % pid)
@@ -109,7 +118,7 @@ class Answer:
 class Instance:
     """One forked instance; `init` and `invoke` speak to its loop as a worker does."""
 
-    def __init__(self, zygote: Zygote, task_root: Path) -> None:
+    def __init__(self, zygote: Zygote, task_root: Path, control_fd: int | None = None) -> None:
         self.task_root = task_root
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(ANSWER_WITHIN_S)
@@ -117,7 +126,10 @@ class Instance:
         os.set_blocking(self._output_fd, False)
         self._output = b""
         self._zygote = zygote
-        self.pid = zygote.fork(theirs, output)
+        if control_fd is None:
+            self.pid = zygote.fork(theirs, output)
+        else:
+            self.pid = zygote.fork_blank(theirs, output, control_fd)
         self._status: int | None = None
         theirs.close()
         os.close(output)
