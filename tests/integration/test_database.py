@@ -163,6 +163,12 @@ async def test_closing_ends_every_thread_of_it(url: str) -> None:
     assert set(threading.enumerate()) <= before
 
 
+async def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    file = tmp_path / "what? 100%41 #1" / "state.db"
+    await (await Database.open(file)).close()
+    assert in_file(file, "SELECT version_num FROM alembic_version") == [(revisions()[-1],)]
+
+
 async def test_what_is_no_database_is_refused_in_one_sentence(url: str, file: Path) -> None:
     write_nonsense(file)
     with pytest.raises(PlatformError, match="the database failed: file is not a database"):

@@ -52,12 +52,18 @@ class Database:
         self._write_wait_s = write_wait_s
 
     @classmethod
-    async def open(cls, url: str, *, write_wait_s: float = WRITE_WAIT_S) -> Database:
-        """Open and migrate a database: `sqlite+aiosqlite:///PATH`, made if it is not there.
+    async def open(cls, where: str | Path, *, write_wait_s: float = WRITE_WAIT_S) -> Database:
+        """Open and migrate a database: SQLite's file, made if it is not there, or any URL.
 
         Raises `PlatformError` SERVICE if a newer Samovar wrote it or it cannot be opened.
         """
-        database = cls(_engine(sa.make_url(url), write_wait_s), write_wait_s)
+        # A path goes into a URL part by part: it may hold `?` and `%`.
+        url = (
+            sa.URL.create("sqlite+aiosqlite", database=str(where))
+            if isinstance(where, Path)
+            else sa.make_url(where)
+        )
+        database = cls(_engine(url, write_wait_s), write_wait_s)
         try:
             async with database.read() as connection:
                 at_head = await connection.run_sync(check_revision)
