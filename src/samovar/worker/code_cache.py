@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -81,7 +82,8 @@ class CodeCache:
             path = self._directory / sha256_hex
             self._sizes.move_to_end(sha256_hex)
             try:
-                os.utime(_marker(path))  # the order of use, for the next life
+                # The order of use, for the next life; the kernel's own time is milliseconds coarse.
+                os.utime(_marker(path), ns=(time.time_ns(),) * 2)
                 return path
             except FileNotFoundError:  # somebody has emptied the directory: fetch it again
                 del self._sizes[sha256_hex]
