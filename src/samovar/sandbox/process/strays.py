@@ -16,10 +16,14 @@ from pathlib import Path
 
 
 def kill(session: int, others: set[int]) -> int:
-    """Kill a session's processes and `others`; return how many there were, zombies excepted."""
+    """Kill a session's processes and `others`; return how many there were, zombies excepted.
+
+    Session 0 is nobody's: a cell that never was has it, and so has whatever on the machine leads no
+    session in sight of us."""
     count = 0
     for pid, state, _, its_session in _processes():
-        if state != "Z" and (its_session == session or pid in others):
+        of_session = session > 0 and its_session == session
+        if state != "Z" and (of_session or pid in others):
             count += 1
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
