@@ -230,7 +230,6 @@ class Supervisor:
 
     def _on_death(self, pid: int, status: int) -> None:
         cell, runtime = self._cells.pop(pid)
-        cell.close()
         start = cell.start
         if start is None:
             runtime.lost(cell)
@@ -266,14 +265,15 @@ class Supervisor:
 
     def _nothing_left(self, cell: Cell) -> bool:
         """Kill what outlives a first process where no pid namespace does that."""
-        if self._has(Layer.PROCESSES):
+        if self._has(Layer.PROCESSES) or not cell.pid:
             return True
         if cell.resources.cgroup:
             cell.resources.cgroup.kill()
             return True  # its removal will show
         known = self._cells.keys() | self._zygotes
         others_run = any(other.start for other, _ in self._cells.values())
-        return not strays.kill(cell.pid, set() if others_run else strays.children() - known)
+        unsure = others_run or any(runtime.expects_pids() for runtime in self._runtimes.values())
+        return not strays.kill(cell.pid, set() if unsure else strays.children() - known)
 
     # ------------------------------------------------------------ the end
 
