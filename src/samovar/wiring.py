@@ -45,7 +45,7 @@ from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
 from samovar.telemetry import log as telemetry
 from samovar.worker.code_cache import CodeCache
-from samovar.worker.code_package import inspect
+from samovar.worker.code_package import check_package
 from samovar.worker.worker import LocalWorker
 
 CODE_CACHE_BYTES = 4 * 1024**3
@@ -115,7 +115,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
     """Build everything, from the stores up; take it down in the opposite order."""
     data = config.data_dir
     async with contextlib.AsyncExitStack() as stack:
-        database = await Database.open(f"sqlite+aiosqlite:///{data / 'samovar.db'}")
+        database = await Database.open(data / "samovar.db")
         stack.push_async_callback(database.close)
         store = SqlFunctionStore(database)
         code = ObjectCodeStore.open(data / "objects")
@@ -147,7 +147,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         control = Control(
             store=store,
             code=code,
-            inspect=_inspect,
+            inspect=check_package,
             logs=logs,
             manager=manager,
             catalog=catalog,
@@ -179,10 +179,6 @@ async def _warm_up(built: Platform) -> None:
     for runtime in sorted(in_use & set(built.sandbox.runtimes)):
         with contextlib.suppress(PlatformError):
             await built.sandbox.prepare(runtime)
-
-
-async def _inspect(package: bytes) -> None:
-    await asyncio.to_thread(inspect, package)
 
 
 def _health(config: Config, sandbox: ProcessSandbox) -> Callable[[], dict[str, Any]]:
