@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
-from itertools import chain, groupby
+from itertools import chain
 
 MAX_CHARS = 32 * 1024
 """Longer strings match nothing. The models allow at most 20,480 characters where a pattern is."""
@@ -70,13 +70,28 @@ def translate(pattern: str) -> str:
 @cache
 def category_ranges(category: str) -> str:
     """Return the characters of a Unicode category (`L`, `Lu`, …) as the inside of a class."""
-    codes = chain.from_iterable(ASSIGNED_PLANES)
-    inside = ((code, unicodedata.category(chr(code)).startswith(category)) for code in codes)
-    parts = []
-    for is_member, run in groupby(inside, key=lambda item: item[1]):
-        if is_member:
-            members = [code for code, _ in run]
-            parts.append(f"\\U{members[0]:08x}-\\U{members[-1]:08x}")
-    if category in {"C", "Cn"}:
+    if category in {"Cn", "Co"}:
+        raise ValueError("unassigned and private characters are told apart by no model")
+    code_points, letters, details = categories()
+    wanted = re.compile(re.escape(category[0]) + "+")
+    runs = [match.span() for match in wanted.finditer(letters)]
+    if len(category) > 1:
+        runs = [
+            (start + inner.start(), start + inner.end())
+            for start, end in runs
+            for inner in re.finditer(re.escape(category[1]) + "+", details[start:end])
+        ]
+    # No run but one of unassigned characters reaches from one plane into another, for a plane's
+    # last two code points never are characters; and what is in between is unassigned as well.
+    parts = [f"\\U{code_points[a]:08x}-\\U{code_points[b - 1]:08x}" for a, b in runs]
+    if category == "C":
         parts += ["\\U00040000-\\U000dffff", "\\U000e1000-\\U0010ffff"]
     return "".join(parts)
+
+
+@cache
+def categories() -> tuple[list[int], str, str]:
+    """Return the code points that may be characters, and the two letters of their categories."""
+    code_points = list(chain.from_iterable(ASSIGNED_PLANES))
+    names = "".join(map(unicodedata.category, map(chr, code_points)))
+    return code_points, names[::2], names[1::2]

@@ -87,9 +87,8 @@ class Router:
             if match is not None:
                 return match
         if node.greedy is not None and segment:
-            # What follows a greedy label is literal, so the longest label that fits is found from
-            # the end.
-            for end in range(len(segments), index, -1):
+            # Templates that go on after the label are more literal than the one that ends with it.
+            for end in (*range(len(segments) - 1, index, -1), len(segments)):
                 label = "/".join(segments[index:end])
                 match = self._find(node.greedy, segments, end, [*values, label], method, query)
                 if match is not None:
