@@ -23,13 +23,20 @@ class ConcurrencyLedger:
     def __init__(self, account_limit: int, reserved: Mapping[FunctionId, int]) -> None:
         self.account_limit = account_limit
         self._reserved = dict(reserved)
+        self._reserved_sum = sum(self._reserved.values())
         self._in_use: dict[FunctionId, int] = {}
+        self._total_in_use = 0
         self._unreserved_in_use = 0
 
     @property
     def unreserved_limit(self) -> int:
         """What functions without a reservation share."""
-        return self.account_limit - sum(self._reserved.values())
+        return self.account_limit - self._reserved_sum
+
+    @property
+    def total_in_use(self) -> int:
+        """Requests of all functions that have been admitted and not yet answered."""
+        return self._total_in_use
 
     def in_use(self, function: FunctionId) -> int:
         """Requests of a function that have been admitted and not yet answered."""
@@ -39,12 +46,16 @@ class ConcurrencyLedger:
         """Count one request in, or raise TOO_MANY_REQUESTS with AWS's reason."""
         in_use = self._in_use.get(function, 0)
         reserved = self._reserved.get(function)
-        if reserved is None:
-            if self._unreserved_in_use >= self.unreserved_limit:
-                raise _throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
-            self._unreserved_in_use += 1
-        elif in_use >= reserved:
+        if reserved is not None and in_use >= reserved:
             raise _throttled(ThrottleReason.RESERVED_CONCURRENCY)
+        if reserved is None and self._unreserved_in_use >= self.unreserved_limit:
+            raise _throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+        if self._total_in_use >= self.account_limit:
+            # What was just reserved may still be in use by the others.
+            raise _throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+        if reserved is None:
+            self._unreserved_in_use += 1
+        self._total_in_use += 1
         self._in_use[function] = in_use + 1
 
     def done(self, function: FunctionId) -> None:
@@ -54,6 +65,7 @@ class ConcurrencyLedger:
             self._in_use[function] = in_use
         else:
             del self._in_use[function]
+        self._total_in_use -= 1
         if function not in self._reserved:
             self._unreserved_in_use -= 1
 
@@ -61,15 +73,16 @@ class ConcurrencyLedger:
         """Set or (None) remove a reservation; requests in flight move with it."""
         moved = self._in_use.get(function, 0)
         if function in self._reserved:
-            del self._reserved[function]
+            self._reserved_sum -= self._reserved.pop(function)
             self._unreserved_in_use += moved
         if limit is not None:
             self._reserved[function] = limit
+            self._reserved_sum += limit
             self._unreserved_in_use -= moved
 
     def check_reservation(self, function: FunctionId, limit: int) -> None:
         """Raise INVALID_PARAMETER where a reservation would leave too little for the others."""
-        others = sum(n for other, n in self._reserved.items() if other != function)
+        others = self._reserved_sum - self._reserved.get(function, 0)
         minimum = min(UNRESERVED_MINIMUM, self.account_limit)
         if limit > 0 and self.account_limit - others - limit < minimum:
             raise PlatformError(

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,25 +20,29 @@ from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.pool import Action, Grant, Pool, Reject, Start, Stop, Ticket
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
-from samovar.model.instance import InstanceId
+from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import ColdCause, Outcome, StartReport, Timing
 from samovar.ports import InitFailedError, Lease, Need, Placement, Worker, WorkerStatus
 from samovar.telemetry.log import get_logger
 
 log = get_logger("manager")
 
-Granted = tuple[InstanceId, float]
-"""An instance, and when it was granted."""
+FORGET_AFTER_S = 3600.0
+"""A pool that has been empty for so long is forgotten, and with it why its last instance ended."""
 
 
 @dataclass(slots=True)
 class _Origin:
     """Where an instance runs, and how it began (told to the first request that it takes)."""
 
+    worker_id: WorkerId
     worker: Worker
-    version: FunctionVersion
+    pool: Pool
     first: StartReport | None
 
+
+Granted = tuple[InstanceId, _Origin, float]
+"""An instance, its origin, and when it was granted."""
 
 WARM = StartReport(cause=None)
 
@@ -89,14 +94,14 @@ class PoolManager:
     async def acquire(self, version: FunctionVersion) -> Lease:
         """See `ports.Manager`."""
         if self._draining:
-            raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
+            raise _shutting_down()
         self.ledger.admit(version.id)
         self._in_flight += 1
         try:
             pool = self._pools.get(version.key) or self._new_pool(version)
             instance = pool.take_idle()
             if instance is not None:
-                return self._lease(instance)
+                return self._lease(instance, self._origins[instance])
             return await self._wait(pool)
         except BaseException:
             self._finished(version.id)
@@ -106,11 +111,9 @@ class PoolManager:
         """See `ports.Manager`."""
         self._finished(lease.version.id)
         survives = outcome is not None and outcome.instance_survives
-        pool = self._pools.get(lease.version.key)
-        if pool is not None:
-            self._perform(pool, pool.released(lease.instance, self._monotonic(), survives=survives))
-        if self._blocked:
-            self._room_came_free()  # what is idle now may be evicted
+        origin = self._origins.get(lease.instance)
+        if origin is not None:  # else it has ended by itself meanwhile
+            self._release(origin.pool, lease.instance, survives=survives)
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Manager`. Every worker that could run it gets ready."""
@@ -124,7 +127,6 @@ class PoolManager:
             if key != current:
                 pool = self._pools[key]
                 self._perform(pool, pool.retire())
-                self._forget_if_done(pool)
 
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
         """See `ports.Manager`. Raises INVALID_PARAMETER where the others would get too little."""
@@ -145,10 +147,9 @@ class PoolManager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._at_rest.wait()
-        gone = PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
         for future in self._tickets.values():
             if not future.done():
-                future.set_exception(gone)
+                future.set_exception(_shutting_down())
 
     # ------------------------------------------------------------ waiting
 
@@ -168,24 +169,26 @@ class PoolManager:
             if granted is None:
                 self._abandon(pool, ticket, future)
             del self._tickets[ticket]
-        instance, at = granted
-        return self._lease(instance, waited_ms=(at - asked) * 1e3)
+        instance, origin, at = granted
+        return self._lease(instance, origin, waited_ms=(at - asked) * 1e3)
 
     def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[Granted]) -> None:
         """Take a request out of the queue, or give back what it was granted a moment ago."""
         pool.cancel(ticket)
         if future.done() and not future.cancelled() and future.exception() is None:
-            instance, _ = future.result()
-            self._perform(pool, pool.released(instance, self._monotonic(), survives=True))
+            self._release(pool, future.result()[0], survives=True)
+        self._forget_if_done(pool)
 
-    def _lease(self, instance: InstanceId, waited_ms: float = 0.0) -> Lease:
-        origin = self._origins[instance]
+    def _lease(self, instance: InstanceId, origin: _Origin, waited_ms: float = 0.0) -> Lease:
         report, origin.first = origin.first or WARM, None
         if waited_ms:
             spent = report.timing
             queue_ms = max(0.0, waited_ms - spent.place_ms - spent.start_ms - spent.init_ms)
             report = replace(report, timing=replace(spent, queue_ms=queue_ms))
-        return Lease(instance, origin.worker, origin.version, report)
+        return Lease(instance, origin.worker, origin.pool.version, report)
+
+    def _release(self, pool: Pool, instance: InstanceId, *, survives: bool) -> None:
+        self._perform(pool, pool.released(instance, self._monotonic(), survives=survives))
 
     def _finished(self, function: FunctionId) -> None:
         self.ledger.done(function)
@@ -196,15 +199,15 @@ class PoolManager:
     # ------------------------------------------------------------ performing
 
     def _perform(self, pool: Pool, actions: Sequence[Action]) -> None:
-        for action in actions:
-            match action:
+        queue = deque(actions)
+        while queue:
+            match queue.popleft():
                 case Grant(ticket, instance):
-                    future = self._tickets[ticket]
+                    future, now = self._tickets[ticket], self._monotonic()
                     if future.done():  # the request went away in this very turn of the loop
-                        again = pool.released(instance, self._monotonic(), survives=True)
-                        self._perform(pool, again)
+                        queue.extend(pool.released(instance, now, survives=True))
                     else:
-                        future.set_result((instance, self._monotonic()))
+                        future.set_result((instance, self._origins[instance], now))
                 case Reject(ticket, error):
                     future = self._tickets[ticket]
                     if not future.done():
@@ -213,15 +216,21 @@ class PoolManager:
                     self._tasks.create_task(self._start(pool, cause))
                 case Stop(instance):
                     self._tasks.create_task(self._stop(pool, instance))
+        if self._blocked and pool.idle:
+            self._room_came_free()  # what is idle may be evicted
+        self._forget_if_done(pool)
 
     async def _start(self, pool: Pool, cause: ColdCause) -> None:
+        if pool.known_blocked:
+            return self._block(pool)
         begun = self._monotonic()
         instance = InstanceId(f"i-{next(self._numbers):08x}")
         try:
-            worker = await self._place(pool.version)
-            if worker is None:
+            worker_id = await self._place(pool.version)
+            if worker_id is None:
                 return self._block(pool)
             placed = self._monotonic()
+            worker = self._workers[worker_id]
             started = await worker.start(instance, pool.version)
         except (InitFailedError, PlatformError) as error:
             if isinstance(error, PlatformError) and error.code is ErrorCode.TOO_MANY_REQUESTS:
@@ -231,50 +240,68 @@ class PoolManager:
         except Exception as error:
             log.exception("start of an instance failed", function=pool.version.arn)
             failure = PlatformError(ErrorCode.SERVICE, f"The instance could not start: {error}")
-            return self._perform(pool, pool.start_failed(failure))
+            self._perform(pool, pool.start_failed(failure))
+            return self._room_came_free()
         timing = Timing(0.0, (placed - begun) * 1e3, started.start_ms, started.init_ms)
         report = StartReport(cause, started.origin, timing)
-        self._origins[instance] = _Origin(worker, pool.version, report)
+        self._origins[instance] = _Origin(worker_id, worker, pool, report)
         return self._perform(pool, pool.started(instance, self._monotonic()))
 
     async def _stop(self, pool: Pool, instance: InstanceId) -> None:
         origin = self._origins.get(instance)
         if origin is not None:  # else it has ended by itself meanwhile
-            await origin.worker.stop(instance)
+            try:
+                await origin.worker.stop(instance)
+            except Exception:  # the worker still counts it; there is nothing more to do here
+                log.exception("an instance could not be stopped", instance=instance)
             self._instance_gone(pool, instance)
 
     def _instance_exited(self, instance: InstanceId) -> None:
         origin = self._origins.get(instance)
         if origin is not None:
-            self._instance_gone(self._pools[origin.version.key], instance)
+            self._instance_gone(origin.pool, instance)
 
     def _instance_gone(self, pool: Pool, instance: InstanceId) -> None:
         if self._origins.pop(instance, None) is None:
             return
         self._perform(pool, pool.lost(instance))
         self._room_came_free()
-        self._forget_if_done(pool)
 
     # ------------------------------------------------------------ room
 
-    async def _place(self, version: FunctionVersion) -> Worker | None:
+    async def _place(self, version: FunctionVersion) -> WorkerId | None:
         """Find a worker with room, stopping the longest idle instances of any function if need
-        be. None: there is none, and nothing idle is left."""
+        be. None: there is none, and stopping what is idle would not make enough."""
         need = Need(version.runtime, version.memory_mib, version.code.sha256_hex)
         while True:
             statuses = [worker.status() for worker in self._workers.values()]
             chosen = self._placement.place(need, statuses)
             if chosen is not None:
-                return self._workers[chosen]
+                return chosen
             _check_it_could_ever_fit(need, statuses)
-            idle = [
-                (*oldest, pool) for pool in self._pools.values() if (oldest := pool.oldest_idle())
-            ]
-            if not idle:
+            victim = self._victim(need, statuses)
+            if victim is None:
                 return None
-            _, victim, pool = min(idle, key=lambda entry: entry[:2])
+            pool = self._origins[victim].pool
             pool.evict(victim)
             await self._stop(pool, victim)
+
+    def _victim(self, need: Need, workers: Sequence[WorkerStatus]) -> InstanceId | None:
+        """The longest idle instance of a worker whose idle ones together leave enough room."""
+        room = {
+            worker.id: worker.free_memory_mib
+            for worker in workers
+            if need.runtime in worker.runtimes and not worker.draining
+        }
+        idle: list[tuple[float, InstanceId, WorkerId]] = []
+        for pool in self._pools.values():
+            for since, instance in pool.idle_instances():
+                where = self._origins[instance].worker_id
+                if where in room:
+                    room[where] += pool.version.memory_mib
+                    idle.append((since, instance, where))
+        useful = [entry for entry in idle if room[entry[2]] >= need.memory_mib]
+        return min(useful)[1] if useful else None
 
     def _block(self, pool: Pool) -> None:
         self._perform(pool, pool.start_blocked())
@@ -289,17 +316,24 @@ class PoolManager:
 
     def _new_pool(self, version: FunctionVersion) -> Pool:
         pool = self._pools[version.key] = Pool(version)
+        pool.last_used_at = self._monotonic()
         self._keys.setdefault((version.id, version.version), set()).add(version.key)
         return pool
 
     def _forget_if_done(self, pool: Pool) -> None:
         if pool.retired and pool.empty:
-            version = pool.version
-            self._pools.pop(version.key, None)
-            keys = self._keys.get((version.id, version.version), set())
-            keys.discard(version.key)
-            if not keys:
-                self._keys.pop((version.id, version.version), None)
+            self._forget(pool)
+
+    def _forget(self, pool: Pool) -> None:
+        version = pool.version
+        if self._pools.get(version.key) is not pool:
+            return
+        del self._pools[version.key]
+        self._blocked.discard(pool)
+        keys = self._keys[version.id, version.version]
+        keys.discard(version.key)
+        if not keys:
+            del self._keys[version.id, version.version]
 
     async def _expire_idle(self) -> None:
         interval_s = min(1.0, self._idle_timeout_s / 2)
@@ -307,9 +341,15 @@ class PoolManager:
             now = self._monotonic()
             for pool in list(self._pools.values()):
                 self._perform(pool, pool.expire(now, self._idle_timeout_s))
+                if pool.empty and now - pool.last_used_at >= FORGET_AFTER_S:
+                    self._forget(pool)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self._closing.wait()
+
+
+def _shutting_down() -> PlatformError:
+    return PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
 
 
 def _no_capacity(pool: Pool) -> PlatformError:

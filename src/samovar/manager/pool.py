@@ -7,9 +7,10 @@ manager to perform. Nothing here waits, starts or stops anything.
 What holds after every method (tested with random event sequences):
 - no ticket waits while an instance is idle (late binding: the first free instance takes the
   oldest ticket);
-- starting instances never exceed waiting tickets (single flight);
+- no start is asked for beyond the waiting tickets (single flight; a ticket that is cancelled or
+  granted something else leaves its start running, and the next ticket counts on it);
 - every ticket ends once: granted, rejected or cancelled;
-- a retired pool grants to tickets that it already had, and starts nothing idle.
+- a retired pool still serves its tickets, and keeps nothing idle.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Pool:
         self._blocked = False
         """A start found no room; the next one waits for `unblock`."""
         self._last_end = ColdCause.FIRST
+        self.last_used_at = 0.0
+        """When an instance last became idle: how long an empty pool has been of no use."""
 
     # ------------------------------------------------------------ looking
 
@@ -102,6 +105,11 @@ class Pool:
         return self._blocked and bool(self._waiting)
 
     @property
+    def known_blocked(self) -> bool:
+        """Whether a start has found no room, and none may have come free since."""
+        return self._blocked
+
+    @property
     def idle(self) -> int:
         """Instances that could take a request now."""
         return len(self._idle)
@@ -110,11 +118,9 @@ class Pool:
         """Instances in a state."""
         return sum(member.state is state for member in self._members.values())
 
-    def oldest_idle(self) -> tuple[float, InstanceId] | None:
-        """The instance that has been idle for longest, and since when."""
-        if not self._idle:
-            return None
-        return self._members[self._idle[0]].idle_since, self._idle[0]
+    def idle_instances(self) -> list[tuple[float, InstanceId]]:
+        """The idle instances, each with the time since when; the longest idle first."""
+        return [(self._members[instance].idle_since, instance) for instance in self._idle]
 
     # ------------------------------------------------------------ requests
 
@@ -212,7 +218,7 @@ class Pool:
     def _becomes_idle(self, instance: InstanceId, now: float) -> list[Action]:
         member = self._members[instance]
         member.state = move(member.state, InstanceState.IDLE)
-        member.idle_since = now
+        member.idle_since = self.last_used_at = now
         self._idle.append(instance)
         actions = self._assign()
         if self.retired and member.state is InstanceState.IDLE:
