@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.functions import FunctionFactory, lambda_client_of
+from tests.aws.functions import FunctionFactory, clients_of
 from tests.server import Server, running
 from tests.traces import mounts_naming, traces_of
 
@@ -26,7 +26,7 @@ def server(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """`samovar up` without examples, with what this machine has of isolation.
 
     At the end it is stopped as a user would, and must leave nothing: no process, cgroup, network
-    namespace or mount. One of these left behind by a test fails the session.
+    link or mount. One of these left behind by a test fails the session.
     """
     data_dir = tmp_path_factory.mktemp("server") / "data"
     with running(data_dir, "--no-examples") as started:
@@ -43,9 +43,10 @@ def endpoint(server: Server) -> str:
 
 
 @pytest.fixture(scope="session")
-def client_of(server: Server) -> Callable[..., Any]:
+def client_of(server: Server) -> Iterator[Callable[..., Any]]:
     """Makes boto3 lambda clients for the server: `client_of(read_timeout=5)`."""
-    return lambda **config: lambda_client_of(server.endpoint, **config)
+    with clients_of(server.endpoint) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import textwrap
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import boto3
@@ -38,6 +39,20 @@ def lambda_client_of(endpoint: str, **config: Any) -> Any:
         aws_secret_access_key="test",
         config=Config(**options),
     )
+
+
+@contextlib.contextmanager
+def clients_of(endpoint: str) -> Iterator[Callable[..., Any]]:
+    """A maker of clients, also from threads; all are closed at the end."""
+    clients = []
+
+    def make(**config: Any) -> Any:
+        clients.append(lambda_client_of(endpoint, **config))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
 
 
 class FunctionFactory:

@@ -1,0 +1,164 @@
+"""Limits are enforced, with AWS's answers: concurrency, account, warm reuse and scale-out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.aws.functions import FunctionFactory, clients_of
+from tests.server import running
+
+WAITS_FOR_A_FILE = """
+    import os, time
+    def handler(event, context):
+        deadline = time.monotonic() + 20
+        print("running", flush=True)
+        while time.monotonic() < deadline and event.get("s", 0) > 0:
+            time.sleep(0.005)
+            event["s"] -= 0.005
+        return os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
+"""
+
+
+def invoke(client, name: str, seconds: float = 0.0) -> tuple[str, str]:
+    """The instance's log stream and how it started."""
+    answer = client.invoke(FunctionName=name, Payload=json.dumps({"s": seconds}))
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    return json.loads(answer["Payload"].read()), headers["x-samovar-start"]
+
+
+def test_requests_at_once_run_in_instances_of_their_own(client_of, make_function):
+    name = make_function(WAITS_FOR_A_FILE, Timeout=20)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: invoke(client_of(), name, 1.0), range(4)))
+    assert len({stream for stream, _ in answers}) == 4
+
+
+def test_an_idle_instance_is_used_again(lambda_client, make_function):
+    name = make_function(WAITS_FOR_A_FILE)
+    (first, cold), (second, warm) = invoke(lambda_client, name), invoke(lambda_client, name)
+    assert cold.startswith("cold") and warm == "warm"
+    assert first == second
+
+
+def test_reserved_concurrency_is_a_ceiling(client_of, lambda_client, make_function):
+    name = make_function(WAITS_FOR_A_FILE, Timeout=20)
+    put = lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    assert put["ReservedConcurrentExecutions"] == 2
+
+    def outcome(_):
+        try:
+            return invoke(client_of(), name, 1.5)[1].split(";")[0]
+        except ClientError as error:
+            return error.response["Reason"]
+
+    with ThreadPoolExecutor(6) as threads:
+        outcomes = sorted(threads.map(outcome, range(6)))
+    assert outcomes == ["ReservedFunctionConcurrentInvocationLimitExceeded"] * 4 + ["cold"] * 2
+    read = lambda_client.get_function_concurrency(FunctionName=name)
+    assert read["ReservedConcurrentExecutions"] == 2
+
+
+def test_reserved_concurrency_of_zero_stops_a_function(lambda_client, make_function):
+    name = make_function(WAITS_FOR_A_FILE)
+    lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    with pytest.raises(lambda_client.exceptions.TooManyRequestsException) as raised:
+        invoke(lambda_client, name)
+    assert raised.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    lambda_client.delete_function_concurrency(FunctionName=name)
+    invoke(lambda_client, name)
+
+
+def test_a_reservation_must_leave_something_for_the_others(lambda_client, make_function):
+    name = make_function(WAITS_FOR_A_FILE)
+    with pytest.raises(lambda_client.exceptions.InvalidParameterValueException) as raised:
+        lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=901)
+    assert "below its minimum value of [100]" in str(raised.value)
+
+
+def test_account_settings_tell_what_is_left(lambda_client, make_function):
+    name = make_function(WAITS_FOR_A_FILE)
+    before = lambda_client.get_account_settings()["AccountLimit"]
+    lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=7)
+    after = lambda_client.get_account_settings()["AccountLimit"]
+    assert after["ConcurrentExecutions"] == before["ConcurrentExecutions"] == 1000
+    left = before["UnreservedConcurrentExecutions"] - after["UnreservedConcurrentExecutions"]
+    assert left == 7
+
+
+@pytest.fixture
+def small_server(tmp_path):
+    """A server for two invocations at once, with room for three instances of 128 MB."""
+    with running(
+        tmp_path / "data",
+        "--no-examples",
+        SAMOVAR_ACCOUNT_CONCURRENCY="2",
+        SAMOVAR_MEMORY_MIB="400",
+        SAMOVAR_IDLE_TIMEOUT_S="2",
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def client_of_small(small_server):
+    """Makes clients of the small server."""
+    with clients_of(small_server.endpoint) as make:
+        yield make
+
+
+def test_account_concurrency_memory_and_idle_time_are_enforced(small_server, client_of_small):
+    client = client_of_small()
+    factory = FunctionFactory(client, "small", small_server.newest_runtime())
+    slow = factory(WAITS_FOR_A_FILE, Timeout=20)
+
+    def outcome(_):
+        try:
+            return invoke(client_of_small(), slow, 1.5)[1].split(";")[0]
+        except ClientError as error:
+            return error.response["Reason"]
+
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = sorted(threads.map(outcome, range(4)))
+    assert outcomes == ["ConcurrentInvocationLimitExceeded"] * 2 + ["cold"] * 2
+
+    others = [factory(WAITS_FOR_A_FILE) for _ in range(4)]
+    for name in others:  # the fourth instance makes the longest idle one go
+        assert invoke(client, name)[1].startswith("cold; cause=first")
+    assert invoke(client, others[-1])[1] == "warm"
+    assert invoke(client, slow)[1].startswith("cold; cause=evicted")
+
+    with pytest.raises(ClientError) as raised:
+        invoke(client, factory(WAITS_FOR_A_FILE, MemorySize=1024))
+    assert "largest worker has 400 MB" in str(raised.value)
+    factory.close()
+
+
+def test_an_idle_instance_expires(small_server, client_of_small):
+    client = client_of_small()
+    factory = FunctionFactory(client, "idle", small_server.newest_runtime())
+    name = factory(
+        "def handler(e, c): return open('/proc/self/stat').read().rpartition(')')[2].split()[19]"
+    )
+    started_at = json.loads(client.invoke(FunctionName=name)["Payload"].read())
+    deadline = time.monotonic() + 30
+    while is_running(started_at) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    started = client.invoke(FunctionName=name)["ResponseMetadata"]["HTTPHeaders"]["x-samovar-start"]
+    assert started.startswith("cold; cause=expired")
+    factory.close()
+
+
+def is_running(start_ticks: str) -> bool:
+    """Whether the host has a process that began at that tick (field 22 of /proc/PID/stat)."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[19] == start_ticks:
+                return True
+    return False
