@@ -1,0 +1,171 @@
+"""A worker that does what a test says: the `Worker` port without machine, code or sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from samovar.manager.limits import ConcurrencyLedger
+from samovar.manager.manager import PoolManager
+from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
+from samovar.model.function import FunctionVersion
+from samovar.model.instance import InstanceId, WorkerId
+from samovar.model.invocation import Invocation, Outcome
+from samovar.model.isolation import Isolation
+from samovar.placement.planner import Planner
+from samovar.ports import Started, WorkerStatus
+
+DEADLINE_S = 10.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let others run until something is true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Let everything that is ready run: for what must *not* happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ScriptedWorker:
+    """Starts at once, or (`held`) when the test says so with `come_up` and `fail`."""
+
+    def __init__(self, memory_mib: int = 1 << 20, name: str = "w", *, held: bool = False) -> None:
+        self.name = name
+        self.memory_mib = memory_mib
+        self.held = held
+        self.alive: dict[InstanceId, FunctionVersion] = {}
+        """Instances that take memory, starting ones included."""
+        self.asked: list[InstanceId] = []
+        """Every start, in order."""
+        self.stopped: list[InstanceId] = []
+        self.invoked: list[InstanceId] = []
+        self.failures: list[Exception] = []
+        """Errors for the next starts, first in first out."""
+        self.stop_error: Exception | None = None
+        self.on_invoke: Callable[[InstanceId], Outcome] = lambda _: Outcome(b"1")
+        self._gates: dict[InstanceId, asyncio.Future[None]] = {}
+        self._callbacks: list[Callable[[InstanceId], None]] = []
+
+    # ------------------------------------------------------------ the test's side
+
+    @property
+    def starting(self) -> list[InstanceId]:
+        """Starts that wait for `come_up` or `fail`."""
+        return [instance for instance, gate in self._gates.items() if not gate.done()]
+
+    def come_up(self, instance: InstanceId | None = None) -> None:
+        """Let the oldest start, or this one, succeed."""
+        self._gates[instance or self.starting[0]].set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Let the oldest start fail."""
+        self._gates[self.starting[0]].set_exception(error)
+
+    def ends_by_itself(self, instance: InstanceId) -> None:
+        """A crash between invocations."""
+        del self.alive[instance]
+        for callback in self._callbacks:
+            callback(instance)
+
+    # ------------------------------------------------------------ the port
+
+    def status(self) -> WorkerStatus:
+        taken = sum(version.memory_mib for version in self.alive.values())
+        return WorkerStatus(
+            id=WorkerId(self.name),
+            memory_mib=self.memory_mib,
+            free_memory_mib=self.memory_mib - taken,
+            isolation=Isolation("scripted", frozenset()),
+            runtimes=frozenset({"python3.11"}),
+        )
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
+        if version.memory_mib > self.status().free_memory_mib:
+            raise PlatformError(
+                ErrorCode.TOO_MANY_REQUESTS, "full", ThrottleReason.ACCOUNT_CONCURRENCY
+            )
+        self.asked.append(instance)
+        self.alive[instance] = version
+        try:
+            if self.failures:
+                raise self.failures.pop(0)
+            if self.held:
+                gate = self._gates[instance] = asyncio.get_running_loop().create_future()
+                await gate
+        except BaseException:
+            del self.alive[instance]
+            raise
+        return Started("fork", 2.0, 3.0)
+
+    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        if instance not in self.alive:
+            raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
+        self.invoked.append(instance)
+        return self.on_invoke(instance)
+
+    async def stop(self, instance: InstanceId) -> None:
+        self.stopped.append(instance)
+        await asyncio.sleep(0)
+        self.alive.pop(instance, None)
+        if self.stop_error is not None:
+            raise self.stop_error
+
+    def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
+        self._callbacks.append(callback)
+
+
+@contextlib.asynccontextmanager
+async def managing(
+    *workers: ScriptedWorker,
+    ledger: ConcurrencyLedger | None = None,
+    idle_timeout_s: float = 600.0,
+    queue_timeout_s: float = 600.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[PoolManager]:
+    """A manager of these workers, for one block."""
+    manager = PoolManager(
+        workers,
+        Planner(),
+        ledger or ConcurrencyLedger(1000, {}),
+        idle_timeout_s=idle_timeout_s,
+        queue_timeout_s=queue_timeout_s,
+        monotonic=clock,
+    )
+    async with manager:
+        yield manager
+
+
+def leftovers(manager: PoolManager) -> dict[str, int]:
+    """What a manager still keeps of requests and instances; empty when all is over."""
+    kept = {
+        "instances": len(manager._origins),
+        "requests": len(manager._tickets),
+        "in flight": manager._in_flight,
+        "counted": manager.ledger.total_in_use,
+        "pools": len(manager._pools),
+        "keys": len(manager._keys),
+        "blocked": len(manager._blocked),
+    }
+    return {what: count for what, count in kept.items() if count}
