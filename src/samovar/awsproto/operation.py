@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from samovar.awsproto.shapes import Location, Member, Shape, Shapes
@@ -54,9 +54,9 @@ class Operation:
     """The template: `/2015-03-31/functions/{FunctionName}`, with a query where one is fixed."""
     status: int
     """Of a response whose output has no status member."""
-    input: Message | None
-    output: Message | None
-    errors: tuple[str, ...]
+    input: Message | None = field(repr=False)
+    output: Message | None = field(repr=False)
+    errors: tuple[str, ...] = field(repr=False)
     """Names of the modelled errors."""
 
     @classmethod

@@ -60,20 +60,20 @@ class Shape:
     """Bounds of a number's value, or of the length of anything else."""
     pattern: str | None = None
     """A Java regular expression that the whole string must match."""
-    enum: tuple[str, ...] = ()
+    enum: tuple[str, ...] = field(default=(), repr=False)
     sensitive: bool = False
     union: bool = False
     document: bool = False
     event_stream: bool = False
     timestamp_format: str | None = None
-    members: Mapping[str, Member] = field(default_factory=dict)
+    members: Mapping[str, Member] = field(default_factory=dict, repr=False)
     required: tuple[str, ...] = ()
     payload: str | None = None
     """The member that is the whole body, if one is."""
-    element: Shape | None = None
+    element: Shape | None = field(default=None, repr=False)
     """Of a list."""
-    key: Shape | None = None
-    value: Shape | None = None
+    key: Shape | None = field(default=None, repr=False)
+    value: Shape | None = field(default=None, repr=False)
     """Of a map."""
 
     @property

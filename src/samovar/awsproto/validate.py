@@ -28,7 +28,7 @@ MAX_ECHO_CHARS = 2048
 """Of one value; a longer one is cut."""
 
 LENIENT_ENUMS: Mapping[str, str] = {"Runtime": " or be a valid ARN"}
-"""Shape → what follows the enum in the message. Lambda checks these members of a request's top
+"""Member → what follows the enum in the message. Lambda checks these members of a request's top
 level itself, not in its framework: InvalidParameterValueException, without the count and without
 quotes, and only if the framework found nothing. For example, an answer of AWS: `Value haskell at
 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [java8, …] or be a valid
@@ -64,7 +64,7 @@ def validate(operation: Operation, params: Mapping[str, Any]) -> None:
 def _check_lenient(shape: Shape, params: Mapping[str, Any]) -> None:
     for name, value in params.items():
         member = shape.members[name]
-        suffix = LENIENT_ENUMS.get(member.shape.name)
+        suffix = LENIENT_ENUMS.get(name)
         if suffix is None or not member.shape.enum or value in member.shape.enum:
             continue
         raise PlatformError(
@@ -88,7 +88,7 @@ class _Walk:
                 self._add("Value null", _join(path, shape.members[name].path_name), NOT_NULL)
         for name, item in value.items():
             member = shape.members[name]
-            if not path and member.shape.name in LENIENT_ENUMS and member.shape.enum:
+            if not path and name in LENIENT_ENUMS and member.shape.enum:
                 continue
             self.value(member.shape, item, _join(path, member.path_name), sensitive=sensitive)
 
