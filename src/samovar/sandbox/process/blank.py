@@ -91,7 +91,7 @@ def live(
             sys_.close_from(CONTROL_FD + 1)
             os.write(control, READY)
         except Exception as error:
-            os.write(control, ("%s: %s" % (type(error).__name__, error)).encode()[:1000])
+            os.write(control, f"{type(error).__name__}: {error}".encode()[:1000])
             os._exit(1)
         gc.enable()
         loop.prepare(control)

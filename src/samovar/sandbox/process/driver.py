@@ -148,6 +148,11 @@ class ProcessSandbox:
         for instance in list(self._instances.values()):
             instance.release()
 
+    @property
+    def supervisor_pid(self) -> int | None:
+        """The process that holds all instances; None while there is none."""
+        return self._process.pid if self._process else None
+
     # ------------------------------------------------------------ the supervisor
 
     async def _open_supervisor(self) -> None:

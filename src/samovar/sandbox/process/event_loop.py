@@ -18,7 +18,7 @@ Callback = Callable[[], None]
 
 
 class EventLoop:
-    """Calls back when a descriptor can be read or written, when time has come, when a child died."""
+    """Calls back when a descriptor is ready, when time has come, when a child died."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

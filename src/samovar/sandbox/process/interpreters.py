@@ -52,8 +52,8 @@ def _candidates(search_path: str, home: Path) -> Iterator[Path]:
         if directory:
             yield from sorted(Path(directory).glob("python3.*"))
     for pattern in _VERSION_MANAGERS:
-        for directory in sorted(_glob(home, pattern), key=_version_of_installation, reverse=True):
-            yield from sorted(directory.glob("python3.*"))
+        for newest in sorted(_glob(home, pattern), key=_version_of_installation, reverse=True):
+            yield from sorted(newest.glob("python3.*"))
 
 
 def _glob(home: Path, pattern: str) -> list[Path]:

@@ -204,7 +204,7 @@ def _survey_network(
 ) -> NetworkPool | None:
     if Layer.NETWORK in missing:
         return None
-    if user_namespace or Layer.MOUNTS in missing and os.getuid() != 0:
+    if user_namespace or (Layer.MOUNTS in missing and os.getuid() != 0):
         missing[Layer.NETWORK] = (
             "without root an own network would have no way out: instances share the host's"
         )

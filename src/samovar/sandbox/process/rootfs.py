@@ -121,7 +121,7 @@ def _bind_read_only(path: str) -> None:
 
 def _make_dev() -> None:
     os.mkdir(_inside("dev"))
-    os.mkdir(_inside("dev/shm"))  # noqa: S108 - a mount point
+    os.mkdir(_inside("dev/shm"))
     for name in _DEVICES:
         target = _inside("dev/" + name)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
@@ -132,8 +132,8 @@ def _make_dev() -> None:
 
 def _make_etc(uids: range) -> None:
     # Whichever of them an instance has, it is this one user.
-    passwd = "".join("%s:x:%d:%d::/tmp:/bin/sh\n" % (USER_NAME, uid, uid) for uid in uids)
-    group = "".join("%s:x:%d:\n" % (USER_NAME, uid) for uid in uids)
+    passwd = "".join(f"{USER_NAME}:x:{uid}:{uid}::/tmp:/bin/sh\n" for uid in uids)
+    group = "".join(f"{USER_NAME}:x:{uid}:\n" for uid in uids)
     if 0 not in uids:
         passwd = "root:x:0:0::/:/usr/sbin/nologin\n" + passwd
         group = "root:x:0:\n" + group
@@ -196,7 +196,7 @@ def mount_private(own_proc: bool) -> None:
 
 def tmp_options(size_mib: int) -> str:
     """Mount options of a /tmp: a file costs memory too, hence a bound on their number."""
-    return "size=%dm,nr_inodes=%d,mode=1777" % (size_mib, size_mib * 256)
+    return f"size={size_mib}m,nr_inodes={size_mib * 256},mode=1777"
 
 
 def _mount_proc() -> None:

@@ -83,7 +83,7 @@ for _name in ("PyOS_BeforeFork", "PyOS_AfterFork_Parent", "PyOS_AfterFork_Child"
 def _checked(result: int, call: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, "%s: %s" % (call, os.strerror(number)))
+        raise OSError(number, f"{call}: {os.strerror(number)}")
     return result
 
 
@@ -109,12 +109,12 @@ def mount(
 ) -> None:
     """Mount, remount or bind."""
     result = _libc.mount(_path(source), _path(target), _path(fstype), flags, _path(data))
-    _checked(result, "mount %s" % target)
+    _checked(result, f"mount {target}")
 
 
 def detach(target: str) -> None:
     """Take a mount, and what is mounted below it, out of the tree at once."""
-    _checked(_libc.umount2(_str(_path(target)), _int(MNT_DETACH)), "umount2 %s" % target)
+    _checked(_libc.umount2(_str(_path(target)), _int(MNT_DETACH)), f"umount2 {target}")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
@@ -126,7 +126,7 @@ def clone_tree(path: str) -> int:
     """Return an fd of a detached copy of the mounts at `path`, to be attached elsewhere."""
     flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
     result = _syscall(_NR_OPEN_TREE, _int(_AT_FDCWD), _str(_path(path)), _int(flags))
-    return _checked(result, "open_tree %s" % path)
+    return _checked(result, f"open_tree {path}")
 
 
 def attach_tree(tree_fd: int, target: str) -> None:
@@ -135,7 +135,7 @@ def attach_tree(tree_fd: int, target: str) -> None:
     result = _syscall(
         _NR_MOVE_MOUNT, _int(tree_fd), _str(b""), _int(_AT_FDCWD), _str(_path(target)), flags
     )
-    _checked(result, "move_mount %s" % target)
+    _checked(result, f"move_mount {target}")
 
 
 def set_mount_attributes(attributes: int, *, path: str = "", tree_fd: int = _AT_FDCWD) -> None:
@@ -143,14 +143,14 @@ def set_mount_attributes(attributes: int, *, path: str = "", tree_fd: int = _AT_
     flags = _AT_RECURSIVE | (0 if path else _AT_EMPTY_PATH)
     block = struct.pack("QQQQ", attributes, 0, 0, 0)
     arguments = (_int(tree_fd), _str(_path(path)), _int(flags), _str(block), ctypes.c_size_t(32))
-    _checked(_syscall(_NR_MOUNT_SETATTR, *arguments), "mount_setattr %s" % path)
+    _checked(_syscall(_NR_MOUNT_SETATTR, *arguments), f"mount_setattr {path}")
 
 
 # ---------------------------------------------------------------- a process and its privileges
 
 
 def _prctl(option: int, argument: int = 0) -> None:
-    _checked(_libc.prctl(option, argument, 0, 0, 0), "prctl %d" % option)
+    _checked(_libc.prctl(option, argument, 0, 0, 0), f"prctl {option}")
 
 
 def die_with_parent(signal_number: int) -> None:
@@ -217,7 +217,7 @@ def fork_into(flags: int) -> int:
 
     Returns the pid in the caller, 0 in the new process. For single-threaded processes only.
     """
-    global _tid_address  # noqa: PLW0603 - found once a process; a child inherits it
+    global _tid_address
     if not _tid_address:
         _tid_address = _thread_id_address()
     flags |= _CLONE_PARENT

@@ -70,7 +70,7 @@ def main(control_fd: int) -> NoReturn:
         loop = _loop(settings)
         _settle(isolation, settings)
     except Exception as error:
-        _tell(control, {"failed": "%s: %s" % (type(error).__name__, error)})
+        _tell(control, {"failed": f"{type(error).__name__}: {error}"})
         os._exit(1)
     _tell(control, {"up": True})
     while True:

@@ -1,0 +1,266 @@
+"""What every sandbox driver does, whatever it isolates: the port's contract."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.isolation import Layer
+from samovar.sandbox.process.driver import ProcessSandbox
+from tests.contract.sandbox_client import RUNTIME, Client, ScriptError, opened, running, spec
+from tests.traces import mounts_naming, traces_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DRIVERS = {
+    "process": {"mode": "auto"},
+    "process-on-demand": {"mode": "auto", "blanks": 0},
+    "none": {"mode": "none"},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=DRIVERS.values(), ids=DRIVERS)
+async def sandbox(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ProcessSandbox]:
+    data_dir = tmp_path_factory.mktemp("sandbox")
+    async with opened(data_dir, **request.param) as sandbox:
+        await sandbox.prepare(RUNTIME)
+        assert sandbox.supervisor_pid
+        traces = traces_of(sandbox.supervisor_pid)
+        yield sandbox
+        traces |= traces_of(sandbox.supervisor_pid)
+    assert traces.left() == {}
+    assert mounts_naming(str(data_dir)) == []
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("code")
+    directory.chmod(0o755)
+    (directory / "greeting.txt").write_text("hello")
+    return directory
+
+
+async def test_an_instance_starts_and_answers(sandbox, code):
+    async with running(sandbox, code) as client:
+        assert await client.run("answer = 6 * 7") == 42
+
+
+async def test_an_instance_keeps_its_state_between_invocations(sandbox, code):
+    async with running(sandbox, code) as client:
+        await client.run("count = 1; answer = None")
+        assert await client.run("count += 1; answer = count") == 2
+
+
+async def test_an_instance_finds_its_code_at_its_task_root(sandbox, code):
+    async with running(sandbox, code) as client:
+        script = f"answer = open({client.instance.task_root!r} + '/greeting.txt').read()"
+        assert await client.run(script) == "hello"
+
+
+async def test_an_instance_prints_to_its_output(sandbox, code):
+    async with running(sandbox, code) as client:
+        await client.run(
+            "import os; os.write(1, b'out '); os.system('echo err 1>&2'); answer = None"
+        )
+        assert client.output() == "out err\n"
+
+
+async def test_an_instance_holds_no_descriptor_but_its_own(sandbox, code):
+    async with running(sandbox, code) as client:
+        links = await client.run(
+            "import os\n"
+            "names = os.listdir('/proc/self/fd')\n"
+            "answer = [os.readlink('/proc/self/fd/' + n) for n in names if int(n) <= 3]\n"
+            "answer += [n for n in names if int(n) > 4]  # 4 is the listing itself"
+        )
+        assert [link.partition(":")[0] for link in links] == ["/dev/null", "pipe", "pipe", "socket"]
+
+
+async def test_an_exit_tells_the_code(sandbox, code):
+    async with running(sandbox, code) as client:
+        with pytest.raises(EOFError):
+            await client.run("import os; os._exit(7)")
+        exit_ = await client.exit()
+        assert (exit_.code, exit_.signal, exit_.failure) == (7, None, None)
+
+
+async def test_a_crash_tells_the_signal(sandbox, code):
+    async with running(sandbox, code) as client:
+        with pytest.raises(EOFError):
+            await client.run("import ctypes; ctypes.string_at(0)")
+        exit_ = await client.exit()
+        assert (exit_.code, exit_.signal, exit_.out_of_memory) == (None, signal.SIGSEGV, False)
+
+
+async def test_abort_ends_an_instance_as_anywhere(sandbox, code):
+    """It needs the C library to know its own thread's id, also after a raw clone."""
+    async with running(sandbox, code) as client:
+        with pytest.raises(EOFError):
+            await client.run("import os; os.abort()")
+        assert (await client.exit()).signal == signal.SIGABRT
+
+
+async def test_what_an_instance_printed_can_be_read_after_its_end(sandbox, code):
+    async with running(sandbox, code) as client:
+        with pytest.raises(EOFError):
+            await client.run("import os; os.write(2, b'last words'); os._exit(1)")
+        await client.exit()
+        assert client.output() == "last words"
+
+
+async def test_stop_ends_everything_that_an_instance_has_started(sandbox, code):
+    async with running(sandbox, code) as client:
+        before = traces_of(sandbox.supervisor_pid).processes
+        await client.run(
+            "import subprocess\n"
+            "subprocess.Popen(['sleep', '1000'])\n"
+            "subprocess.Popen(['sh', '-c', 'sleep 1000 & sleep 1000'], start_new_session=True)\n"
+            "answer = None"
+        )
+        started = traces_of(sandbox.supervisor_pid)
+        assert started.processes > before
+        gone = dict(started.processes - before)
+        await client.instance.stop()
+        left = {pid for pid, _ in traces_of(sandbox.supervisor_pid).processes}
+        assert left & gone.keys() == set()
+
+
+async def test_stop_tells_how_it_ended_and_can_be_repeated(sandbox, code):
+    instance = await sandbox.start(spec(code))
+    await instance.stop()
+    await instance.stop()
+    exit_ = await instance.exited
+    assert exit_.signal == signal.SIGKILL or exit_.failure
+    assert instance.channel.fileno() == -1
+
+
+async def test_a_stop_that_is_cancelled_still_ends_the_instance(sandbox, code):
+    instance = await sandbox.start(spec(code))
+    client = Client(instance)
+    await client.init()
+    stopping = asyncio.create_task(instance.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopping
+    assert (await client.exit()).signal == signal.SIGKILL
+
+
+async def test_an_instance_that_ignores_signals_is_stopped(sandbox, code):
+    async with running(sandbox, code) as client:
+        await client.run(
+            "import signal\n"
+            "for n in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n"
+            "    signal.signal(n, signal.SIG_IGN)\n"
+            "answer = None"
+        )
+    assert (await client.exit()).signal == signal.SIGKILL
+
+
+async def test_an_instance_ends_when_its_channel_is_closed(sandbox, code):
+    instance = await sandbox.start(spec(code))
+    client = Client(instance)
+    await client.init()
+    instance.channel.shutdown(2)
+    assert (await client.exit()).code == 0
+    await instance.stop()
+
+
+async def test_no_two_instances_share_their_randomness(sandbox, code):
+    script = (
+        "import os, random, secrets, ssl, uuid\n"
+        "answer = [random.random(), secrets.token_hex(), os.urandom(8).hex(),\n"
+        "          str(uuid.uuid4()), str(uuid.uuid1()), ssl.RAND_bytes(8).hex()]"
+    )
+    async with running(sandbox, code) as one, running(sandbox, code) as other:
+        first, second = await one.run(script), await other.run(script)
+    assert [a for a, b in zip(first, second, strict=True) if a == b] == []
+
+
+async def test_many_instances_start_at_once(sandbox, code):
+    async def answer(number: int) -> int:
+        async with running(sandbox, code) as client:
+            return await client.run(f"answer = {number}")
+
+    assert await asyncio.gather(*(answer(number) for number in range(12))) == list(range(12))
+
+
+async def test_an_instance_tells_where_it_came_from(sandbox, code):
+    async with running(sandbox, code) as client:
+        assert client.instance.origin in ("blank", "fork")
+
+
+async def test_an_instance_tells_its_peak_memory(sandbox, code):
+    async with running(sandbox, code) as client:
+        before = client.instance.peak_memory_bytes()
+        await client.run("held = bytearray(32 << 20); answer = None")
+        assert client.instance.peak_memory_bytes() >= before + (30 << 20)
+
+
+async def test_an_instance_cannot_have_more_memory_than_its_limit(sandbox, code):
+    async with running(sandbox, code, memory_mib=128) as client:
+        with pytest.raises((EOFError, ScriptError)) as ended:
+            await client.run("held = bytearray(512 << 20); answer = None")
+        if Layer.MEMORY in sandbox.isolation.layers:
+            exit_ = await client.exit()
+            assert (exit_.signal, exit_.out_of_memory) == (signal.SIGKILL, True)
+        else:
+            assert "MemoryError" in str(ended.value)
+
+
+async def test_settling_does_not_disturb_an_instance(sandbox, code):
+    async with running(sandbox, code) as client:
+        client.instance.settle()
+        assert await client.run("answer = 1") == 1
+
+
+async def test_code_that_is_not_there_fails_the_instance(sandbox, code):
+    if Layer.MOUNTS not in sandbox.isolation.layers:
+        pytest.skip("the runtime loop itself meets the missing code")
+    instance = await sandbox.start(spec(code / "missing"))
+    exit_ = await Client(instance).exit()
+    await instance.stop()
+    assert "No such file" in exit_.failure
+
+
+async def test_a_runtime_that_is_not_there_is_refused(sandbox, code):
+    with pytest.raises(PlatformError) as refused:
+        await sandbox.start(spec(code, runtime="python2.7"))
+    assert refused.value.code is ErrorCode.INVALID_RUNTIME
+
+
+async def test_preparing_again_is_no_error(sandbox):
+    await asyncio.gather(*(sandbox.prepare(RUNTIME) for _ in range(3)))
+
+
+async def test_an_instance_looks_like_a_plain_interpreter(sandbox, code):
+    async with running(sandbox, code) as client:
+        assert await client.run(
+            "import builtins, gc, signal, sys\n"
+            "answer = [hasattr(builtins, 'exit'), gc.isenabled(),\n"
+            "  signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,\n"
+            "  [p for p in sys.path if 'samovar' in p or 'site-packages' in p]]"
+        ) == [True, True, True, []]
+
+
+async def test_every_runtime_of_the_machine_works(sandbox, code):
+    for runtime in sandbox.runtimes:
+        async with running(sandbox, code, runtime=runtime) as client:
+            version = await client.run("import sys; answer = '%d.%d' % sys.version_info[:2]")
+            assert f"python{version}" == runtime
+
+
+async def test_os_errors_do_not_leak_descriptors(sandbox, code):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        async with running(sandbox, code) as client:
+            await client.run("answer = 1")
+    assert len(os.listdir("/proc/self/fd")) == before
