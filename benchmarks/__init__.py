@@ -1,0 +1,1 @@
+"""Samovar measured beside references, in one run on one machine. See README.md."""

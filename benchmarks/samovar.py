@@ -1,0 +1,150 @@
+"""Samovar, started as a user starts it, and functions on it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import itertools
+import json
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import process_tree
+from benchmarks.connection import Address, Connection, UnexpectedAnswerError, request
+from benchmarks.service import Service, running
+from benchmarks.setting import ROOT, Setting
+
+API = "/2015-03-31/functions"
+FULL_VCPU_MIB = 1769
+"""At so much memory a function has one vCPU."""
+
+_READY = "samovar ready "
+_UPDATE_LIMIT_S = 60.0
+_revisions = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Samovar:
+    """A running server."""
+
+    address: Address
+    pid: int
+    runtime: str
+    blanks: int
+    connection: Connection
+    functions: list[str] = field(default_factory=list)
+
+    def create(self, name: str, *, memory_mib: int = 128, source: str = "hello.py") -> None:
+        """Create a function of a file in benchmarks/functions, and wait until it is active."""
+        body = {
+            "FunctionName": name,
+            "Runtime": self.runtime,
+            "Role": "arn:aws:iam::000000000000:role/benchmark",
+            "Handler": "app.handler",
+            "MemorySize": memory_mib,
+            "Timeout": 30,
+            "Code": {"ZipFile": base64.b64encode(package(source)).decode()},
+        }
+        self.connection.exchange(request("POST", API, json.dumps(body).encode())).expect(201)
+        self.functions.append(name)
+        self._wait(name, "State", "Active")
+
+    def renew(self, names: Sequence[str]) -> None:
+        """Give functions a new revision each, so that their next invocations start cold.
+
+        Returns when old instances are gone and, where there is a pool of blanks, it is full."""
+        for name in names:
+            body = json.dumps({"Description": f"revision {next(_revisions)}"}).encode()
+            raw = request("PUT", f"{API}/{name}/configuration", body)
+            self.connection.exchange(raw).expect(200)
+        for name in names:
+            self._wait(name, "LastUpdateStatus", "Successful")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until no process of the server has anything to do, its pool of blanks refilled."""
+        quiet = process_tree.wait_until_quiet(self.pid, lambda: len(self.spare()) >= self.blanks)
+        if not quiet:
+            raise UnexpectedAnswerError("the server does not come to rest")
+
+    def supervisor(self) -> int:
+        """The process that starts the instances."""
+        below = process_tree.descendants(self.pid)
+        return next(pid for pid in below if "samovar.sandbox" in process_tree.command_line(pid))
+
+    def zygotes(self) -> list[int]:
+        """The process that all others of our one runtime are forks of: the oldest."""
+        return process_tree.descendants(self.supervisor())[:1]
+
+    def spare(self) -> list[int]:
+        """Blanks that wait for code."""
+        instances = self.instances()
+        return [pid for pid in self._forks() if pid not in instances]
+
+    def instances(self) -> list[int]:
+        """Instances: their stdout is a pipe that the server reads."""
+        pipes = {name for name in process_tree.open_files(self.pid) if name.startswith("pipe:")}
+        return [pid for pid in self._forks() if process_tree.stdout_of(pid) in pipes]
+
+    def _forks(self) -> list[int]:
+        return process_tree.descendants(self.supervisor())[1:]
+
+    def _wait(self, name: str, key: str, value: str) -> None:
+        raw = request("GET", f"{API}/{name}/configuration")
+        deadline = time.monotonic() + _UPDATE_LIMIT_S
+        configuration = self.connection.exchange(raw).expect().json()
+        while configuration[key] != value:
+            if configuration[key] == "Failed" or time.monotonic() > deadline:
+                raise UnexpectedAnswerError(f"{name}: {key} is {configuration[key]}")
+            time.sleep(0.005)
+            configuration = self.connection.exchange(raw).expect().json()
+
+
+def invocation(name: str, event: bytes = b'{"key": "value"}') -> bytes:
+    """An Invoke, ready to be sent."""
+    return request("POST", f"{API}/{name}/invocations", event)
+
+
+def package(source: str) -> bytes:
+    """A zip with one module, `app`."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.py", (ROOT / "benchmarks" / "functions" / source).read_text())
+    return packed.getvalue()
+
+
+@contextlib.contextmanager
+def samovar(
+    setting: Setting, name: str, *, blanks: int = 8, fill: bool = True, **variables: object
+) -> Iterator[Samovar]:
+    """Run `samovar up` until the block ends. `variables` are settings: `memory_mib=4096`, …"""
+    data_dir = setting.directory / f"samovar-{name}"
+    command: list[str | Path] = [setting.samovar, "up", "--port", "0", "--no-examples"]
+    command += ["--data-dir", data_dir, "--isolation", setting.isolation]
+    given = {"blanks": blanks, **variables}
+    env = {f"SAMOVAR_{key.upper()}": str(value) for key, value in given.items()}
+    with running(
+        command,
+        directory=setting.directory,
+        name=f"samovar-{name}",
+        ready=lambda service: _ready_line(service) is not None,
+        env=env,
+    ) as service:
+        address = Address.of(_ready_line(service) or "")
+        with Connection(address) as connection:
+            health = connection.exchange(request("GET", "/_samovar/health")).expect().json()
+            setting.isolation_in_force = health["isolation"]
+            runtime = setting.runtime(health["runtimes"])
+            server = Samovar(address, service.process.pid, runtime, blanks, connection)
+            yield server
+
+
+def _ready_line(service: Service) -> str | None:
+    for line in service.printed().splitlines():
+        if line.startswith(_READY):
+            return line.split()[2]
+    return None
