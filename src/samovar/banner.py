@@ -34,9 +34,10 @@ def ready_block(
     lines += [
         "  call it:",
         f"    curl -s '{base_url}/_samovar/url/{name}/?name=world'",
-        f"    {KEYS} aws --region us-east-1 --endpoint-url {base_url} lambda invoke "
-        f'--function-name {name} --payload \'{{"name":"world"}}\' '
-        "--cli-binary-format raw-in-base64-out /dev/stdout",
+        # By fileb, for --payload itself is base64 to version 2 of the AWS CLI and raw to version 1.
+        f'    echo \'{{"name":"world"}}\' | {KEYS} aws --region us-east-1 '
+        f"--endpoint-url {base_url} lambda invoke --function-name {name} "
+        "--payload fileb:///dev/stdin /dev/stdout",
         f"    {KEYS} python3 -c 'import boto3; "
         f'print(boto3.client("lambda", region_name="us-east-1", endpoint_url="{base_url}")'
         f'.invoke(FunctionName="{name}", Payload="{{}}")["Payload"].read().decode())\'',
