@@ -66,12 +66,24 @@ class Server:
         self._reader = threading.Thread(target=self._read_stdout, daemon=True)
         self._reader.start()
         try:
-            self.ready_line = self._await_line("samovar ready ")
+            self.ready_line = self.await_line("samovar ready ")
         except BaseException:
             self.kill()
             raise
         self.endpoint = next(word for word in self.ready_line.split() if word.startswith("http"))
         return self
+
+    def await_line(self, text: str) -> str:
+        """The next line of its stdout that has `text` in it; fails where none comes in time."""
+        while True:
+            try:
+                line = self._lines.get(timeout=START_DEADLINE_S)
+            except queue.Empty:
+                raise AssertionError(f"no {text!r} in time:\n{self.stderr()[-4000:]}") from None
+            if line is None:
+                raise AssertionError(f"ended before {text!r}:\n{self.stderr()[-4000:]}")
+            if text in line:
+                return line.rstrip("\n")
 
     @property
     def pid(self) -> int:
@@ -122,17 +134,6 @@ class Server:
             self.printed.append(line)
             self._lines.put(line)
         self._lines.put(None)
-
-    def _await_line(self, start: str) -> str:
-        while True:
-            try:
-                line = self._lines.get(timeout=START_DEADLINE_S)
-            except queue.Empty:
-                raise AssertionError(f"not ready in time:\n{self.stderr()[-4000:]}") from None
-            if line is None:
-                raise AssertionError(f"ended before it was ready:\n{self.stderr()[-4000:]}")
-            if line.startswith(start):
-                return line.rstrip("\n")
 
 
 @contextlib.contextmanager

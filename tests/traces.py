@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+TREE = re.compile(r"/samovar-([a-z0-9]+)/")
+"""A server's cgroup, with its name on this machine."""
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Processes (pid and start time), their cgroup directories and network namespaces."""
+    """Processes (pid and start time), their cgroup directories, and links on the host's network.
+
+    A namespace has no trace of its own: it is gone with the last process that holds it."""
 
     processes: frozenset[tuple[int, str]]
     cgroups: frozenset[Path]
-    network_namespaces: frozenset[str]
+    links: frozenset[Path]
 
     def __or__(self, other: Traces) -> Traces:
         return Traces(
             self.processes | other.processes,
             self.cgroups | other.cgroups,
-            self.network_namespaces | other.network_namespaces,
+            self.links | other.links,
         )
 
     def left(self) -> dict[str, list[str]]:
         """What of it is still there, by kind; empty where all is gone."""
         alive = {(pid, started) for pid, (_, started) in _table().items()}
-        in_use = {_namespace(pid, "net") for pid, _ in alive}
         found = {
             "processes": sorted(f"{pid} {_command(pid)}" for pid, _ in self.processes & alive),
             "cgroups": sorted(str(path) for path in self.cgroups if path.exists()),
-            "network namespaces": sorted(self.network_namespaces & in_use),
+            "links": sorted(str(path) for path in self.links if path.exists()),
         }
         return {kind: items for kind, items in found.items() if items}
 
@@ -39,12 +43,13 @@ class Traces:
 def traces_of(pid: int) -> Traces:
     """Of everything below a process, itself left out: it may share its cgroup with others."""
     table = _table()
-    own_cgroups, own_namespace = _cgroups(pid), _namespace(pid, "net")
     below = _descendants(pid, table)
+    cgroups = frozenset().union(*map(_cgroups, below)) - _cgroups(pid)
+    names = {match[1] for path in cgroups if (match := TREE.search(str(path)))}
     return Traces(
         frozenset((child, table[child][1]) for child in below),
-        frozenset(path for child in below for path in _cgroups(child) - own_cgroups),
-        frozenset(_namespace(child, "net") for child in below) - {own_namespace, ""},
+        cgroups,
+        frozenset(Path("/sys/class/net", f"smv-{name}") for name in names),
     )
 
 
@@ -87,13 +92,6 @@ def _cgroups(pid: int) -> set[Path]:
         if path != "/":
             found |= {Path("/sys/fs/cgroup") / folder / path[1:] for folder in folders}
     return {path for path in found if path.exists()}
-
-
-def _namespace(pid: int, kind: str) -> str:
-    try:
-        return str((PROC / str(pid) / "ns" / kind).readlink())
-    except OSError:
-        return ""
 
 
 def _command(pid: int) -> str:
