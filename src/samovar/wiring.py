@@ -85,6 +85,7 @@ class Platform:
     application: Application
     control: Control
     manager: PoolManager
+    worker: LocalWorker
     sandbox: ProcessSandbox
 
 
@@ -106,6 +107,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
             await stop.wait()
             built.application.draining = True
             await built.manager.drain(config.drain_timeout_s)
+            await built.worker.stop_all()
             server.should_exit = True
             await serving
 
@@ -161,7 +163,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), config.host)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
-        yield Platform(application, control, manager, sandbox)
+        yield Platform(application, control, manager, worker, sandbox)
 
 
 def _sandbox(config: Config) -> ProcessSandbox:

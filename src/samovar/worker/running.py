@@ -108,7 +108,7 @@ class RunningInstance:
         if fault is not None:
             function_error, body = "Unhandled", fault.document(request_id)
             self._output.write(fault.log_line(request_id))
-            self.state = move(self.state, InstanceState.STOPPING)
+            self._begin_stopping()
         else:
             self.state = move(self.state, InstanceState.IDLE)
         self._output.write(self._end_lines(request_id, run_ms, fault))
@@ -126,8 +126,7 @@ class RunningInstance:
 
     async def stop(self) -> None:
         """End the instance; nothing of it is left on return. Idempotent."""
-        if self.state is not InstanceState.STOPPING:
-            self.state = move(self.state, InstanceState.STOPPING)
+        self._begin_stopping()
         self._output.drain()
         self._channel.close()
         self._output.close()
@@ -159,6 +158,10 @@ class RunningInstance:
         return wire.encode(wire.INVOKE, meta, invocation.payload)
 
     # ------------------------------------------------------------ ends
+
+    def _begin_stopping(self) -> None:
+        if self.state is not InstanceState.STOPPING:  # it may have been stopped in mid-invocation
+            self.state = move(self.state, InstanceState.STOPPING)
 
     def _settle(self) -> None:
         if self.state in (InstanceState.IDLE, InstanceState.BUSY):

@@ -47,9 +47,14 @@ class LocalWorker:
 
     async def __aexit__(self, *failure: object) -> None:
         """Stop every instance, then wait for what is still being cleared away."""
-        for instance in list(self._instances):
-            self._tasks.create_task(self.stop(instance))
+        await self.stop_all()
         await self._tasks.__aexit__(None, None, None)
+
+    async def stop_all(self) -> None:
+        """Stop every instance. Invocations that still run end as if their instance had died."""
+        async with asyncio.TaskGroup() as stops:
+            for instance in list(self._instances):
+                stops.create_task(self.stop(instance))
 
     # ------------------------------------------------------------ the port
 
