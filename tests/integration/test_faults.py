@@ -70,11 +70,12 @@ def test_a_killed_server_leaves_nothing_running_and_loses_nothing(tmp_path):
         assert mounts_naming(str(data_dir)) == []
 
     with running(data_dir, "--no-examples") as again, clients_of(again.endpoint) as make:
-        assert traces.left() == {}
+        assert set(traces.left()) <= {"links"}  # by now the new server's, of the same name
         for name in names:
             answer = make().invoke(FunctionName=name, Payload=b'"tea"')
             assert answer["Payload"].read() == b'"tea"'
         assert make().invoke(FunctionName=names[0], Qualifier="1")["StatusCode"] == 200
+    assert traces.left() == {}
 
 
 def test_every_create_that_was_acknowledged_survives_a_kill_at_any_moment(tmp_path):
