@@ -6,7 +6,6 @@ tells when all were served. Beside it: as many plain interpreters started at onc
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -22,7 +21,6 @@ TITLE = "Burst: 64 functions without an instance, invoked at once"
 BURST = 64
 BESIDE = f"{BURST} × {' '.join(PASS)}"
 _BLANKS = (64, 8, 0)
-_MARKS = {"p50": 0.5, "p99": 0.99, "last": 1.0}
 
 
 def measure(setting: Setting) -> Findings:
@@ -33,21 +31,37 @@ def measure(setting: Setting) -> Findings:
         for blanks in _BLANKS:
             server = stack.enter_context(samovar(setting, f"burst-{blanks}", blanks=blanks))
             bursts.append(Burst(server, stack))
-        plain: dict[str, list[float]] = defaultdict(list)
+        plain = Marks()
         for _ in range(rounds):
             for burst in bursts:
                 burst.sample()
-            _mark(plain, reference.run_many(PASS, BURST, BURST))
+            plain.add(reference.run_many(PASS, BURST, BURST))
     for burst in bursts:
         findings.figures += burst.figures(plain)
-        findings.samples |= {f"{burst.name}, {m}": xs for m, xs in burst.marks_ms.items()}
-    findings.samples |= {f"{BESIDE}, {mark}": xs for mark, xs in plain.items()}
+        findings.samples[burst.name] = burst.marks.answers_ms
+    findings.samples[BESIDE] = plain.answers_ms
     return findings
 
 
-def _mark(marks_ms: dict[str, list[float]], done_s: Sequence[float]) -> None:
-    for mark, share in _MARKS.items():
-        marks_ms[mark].append(percentile(done_s, share) * 1e3)
+class Marks:
+    """When the answers of several bursts came."""
+
+    def __init__(self) -> None:
+        self.answers_ms: list[float] = []
+        self._last_ms: list[float] = []
+
+    def add(self, done_s: Sequence[float]) -> None:
+        """One more burst."""
+        self.answers_ms += [s * 1e3 for s in done_s]
+        self._last_ms.append(max(done_s) * 1e3)
+
+    def values(self) -> dict[str, float]:
+        """p50 and p99 over all answers of all bursts; the median burst's last answer."""
+        return {
+            "p50": median(self.answers_ms),
+            "p99": percentile(self.answers_ms, 0.99),
+            "last": median(self._last_ms),
+        }
 
 
 class Burst:
@@ -55,7 +69,7 @@ class Burst:
 
     def __init__(self, server: Samovar, stack: ExitStack) -> None:
         self.name = f"{server.blanks} blanks"
-        self.marks_ms: dict[str, list[float]] = defaultdict(list)
+        self.marks = Marks()
         self._server = server
         self._from_blanks: list[int] = []
         self._functions = [f"burst-{number}" for number in range(BURST)]
@@ -69,21 +83,22 @@ class Burst:
         self._server.renew(self._functions)
         exchanges = drive(self._connections, self._requests)
         self._from_blanks.append(sum(_origin(exchange) == "blank" for exchange in exchanges))
-        _mark(self.marks_ms, [exchange.done_s for exchange in exchanges])
+        self.marks.add([exchange.done_s for exchange in exchanges])
 
-    def figures(self, plain_ms: dict[str, list[float]]) -> list[Figure]:
-        """Medians, over the bursts, of each burst's p50, p99 and last answer."""
+    def figures(self, plain: Marks) -> list[Figure]:
+        """Each mark beside the same one of plain interpreters."""
         note = f"{median(self._from_blanks):.0f} of {BURST} from blanks"
+        beside = plain.values()
         return [
             Figure(
                 f"{self.name}, {mark} of the burst",
-                median(self.marks_ms[mark]),
+                value,
                 "ms",
                 f"{BESIDE}, {mark}",
-                median(plain_ms[mark]),
+                beside[mark],
                 note=note if mark == "p50" else "",
             )
-            for mark in _MARKS
+            for mark, value in self.marks.values().items()
         ]
 
 
