@@ -7,7 +7,6 @@ routed, parsed and validated from the service model and handed to one operation;
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 from samovar.awsproto import (
@@ -25,6 +24,7 @@ from samovar.frontend.own import PREFIX as OWN_PREFIX
 from samovar.frontend.own import OwnRoutes
 from samovar.frontend.request import ClientGoneError, HttpResponse, Receive, Request, Scope, Send
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.invocation import new_request_id
 from samovar.telemetry.log import get_logger
 
 log = get_logger("frontend")
@@ -57,7 +57,7 @@ class Application:
         if request.raw_path.startswith(OWN_PREFIX):
             await self._own(request, send, draining=self.draining)
             return
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         try:
             response = await self._answer(request, request_id)
         except ClientGoneError:

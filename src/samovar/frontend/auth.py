@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from samovar.model.errors import ErrorCode, PlatformError
@@ -25,8 +25,7 @@ _QUERY_CREDENTIAL = re.compile(_SCOPE)
 _ACCOUNT_ID = re.compile(r"\d{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """On whose behalf a request acts."""
 
     account: str

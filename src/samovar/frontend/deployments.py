@@ -47,7 +47,7 @@ class Deployments:
 
     def begin(self, version: FunctionVersion) -> None:
         """Start to make a version ready. It is durable already."""
-        task = self._tasks.create_task(self._deploy(version), name=f"deploy-{version.key}")
+        task = self._tasks.create_task(self._deploy(version), name=f"deploy-{version.arn}")
         self._running[version.key] = task
         task.add_done_callback(lambda _: self._running.pop(version.key, None))
 

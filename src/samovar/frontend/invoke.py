@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import time
-import uuid
 from collections.abc import Mapping
 from urllib.parse import unquote
 
@@ -20,7 +18,7 @@ from samovar.frontend.invoker import Invoker, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation
+from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_trace_id
 
 PREFIX = "/2015-03-31/functions/"
 SUFFIX = "/invocations"
@@ -81,7 +79,7 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
     answer = [
         ("Content-Type", "application/json"),
         ("X-Amz-Executed-Version", done.version.version),
-        *start_headers(done.start),
+        *start_headers(done),
     ]
     if done.outcome.function_error is not None:
         answer.append(("X-Amz-Function-Error", done.outcome.function_error))
@@ -99,12 +97,6 @@ def check_json(payload: bytes) -> None:
         raise PlatformError(
             ErrorCode.INVALID_REQUEST_CONTENT, f"Could not parse request body into json: {error}"
         ) from error
-
-
-def new_trace_id(request_id: str) -> str:
-    """An X-Ray trace header that is not sampled."""
-    unique = uuid.UUID(request_id).hex
-    return f"Root=1-{int(time.time()):08x}-{unique[:24]};Parent={unique[16:]};Sampled=0"
 
 
 def _client_context(headers: Mapping[str, str]) -> str | None:

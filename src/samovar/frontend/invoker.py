@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
@@ -64,14 +64,12 @@ class Invoker:
                 continue
             finally:
                 self._manager.release(lease, outcome_or_none)
-            start = replace(
-                lease.start, timing=replace(lease.start.timing, run_ms=outcome_or_none.run_ms)
-            )
-            return Invoked(outcome_or_none, version, start)
+            return Invoked(outcome_or_none, version, lease.start)
 
 
-def start_headers(start: StartReport) -> list[tuple[str, str]]:
+def start_headers(done: Invoked) -> list[tuple[str, str]]:
     """`X-Samovar-Start` and `Server-Timing` (https://www.w3.org/TR/server-timing/)."""
+    start = done.start
     cause = "warm" if start.cause is None else f"cold; cause={start.cause}; from={start.origin}"
     if start.origin == "failed":
         cause = "cold; init=failed"
@@ -82,6 +80,6 @@ def start_headers(start: StartReport) -> list[tuple[str, str]]:
             "Server-Timing",
             f"queue;dur={timing.queue_ms:.3f}, place;dur={timing.place_ms:.3f}, "
             f"start;dur={timing.start_ms:.3f}, init;dur={timing.init_ms:.3f}, "
-            f"run;dur={timing.run_ms:.3f}",
+            f"run;dur={done.outcome.run_ms:.3f}",
         ),
     ]

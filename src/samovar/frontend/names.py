@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Request
 
 from __future__ import annotations
 
+import functools
 import re
 
 from samovar.frontend.auth import Caller
@@ -19,6 +20,7 @@ _NAME = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_function_name(
     raw: str, caller: Caller, qualifier: str | None = None
 ) -> tuple[FunctionId, str | None]:

@@ -17,7 +17,6 @@ import contextlib
 import ipaddress
 import json
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Send
 from samovar.frontend.urls import call_url
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.invocation import new_request_id
 from samovar.ports import CodeStore, LogStore
 from samovar.telemetry.log import get_logger
 
@@ -56,7 +56,7 @@ class OwnRoutes:
 
     async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
         """Answer one request."""
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         try:
             self._check_origin(request)
             noun, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")

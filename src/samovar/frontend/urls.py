@@ -13,12 +13,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from samovar.frontend.auth import Caller
-from samovar.frontend.invoke import new_trace_id
 from samovar.frontend.invoker import Invoker, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation
+from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_trace_id
 
 _TOO_LARGE = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml")
@@ -45,7 +44,7 @@ async def call_url(
         trace_id=request.headers.get("x-amzn-trace-id") or new_trace_id(request_id),
     )
     done = await invoker.invoke(version, invocation)
-    extra = [("x-amzn-RequestId", request_id), *start_headers(done.start)]
+    extra = [("x-amzn-RequestId", request_id), *start_headers(done)]
     if done.outcome.function_error is not None:
         return _plain(502, {"Message": "Internal Server Error"}, extra)
     return url_response(done.outcome.payload, extra)

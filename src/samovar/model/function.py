@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple
 
 LATEST = "$LATEST"
 
@@ -21,9 +21,8 @@ MIB_PER_VCPU = 1769
 """AWS: at 1,769 MB a function has the equivalent of one vCPU."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FunctionId:
-    """Who a function is: unique within an account and region."""
+class FunctionId(NamedTuple):
+    """Who a function is: unique within an account and region. A tuple, for it is hashed often."""
 
     account: str
     region: str
@@ -85,8 +84,12 @@ class CodeRef:
         return cls(hashlib.sha256(package).hexdigest(), len(package))
 
 
-VersionKey = NewType("VersionKey", str)
-"""`arn:qualifier#revision`: code and configuration, exactly. Instances are pooled by it."""
+class VersionKey(NamedTuple):
+    """Code and configuration, exactly. Instances are pooled by it."""
+
+    function: FunctionId
+    version: str
+    revision_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class FunctionVersion:
     @property
     def key(self) -> VersionKey:
         """What instances of exactly this code and configuration are pooled by."""
-        return VersionKey(f"{self.id.qualified_arn(self.version)}#{self.revision_id}")
+        return VersionKey(self.id, self.version, self.revision_id)
 
     @property
     def arn(self) -> str:

@@ -91,7 +91,9 @@ class FileLogStore:
         with self._changed:
             if self._closing:
                 return
-            buffer = self._buffers.setdefault(function, _Buffer())
+            buffer = self._buffers.get(function)
+            if buffer is None:
+                buffer = self._buffers[function] = _Buffer()
             room_bytes = min(
                 self._buffer_bytes - buffer.size_bytes, BUFFERS_BYTES - self._buffered_bytes
             )
