@@ -1,14 +1,16 @@
 """The worker's end of an instance's channel: one request at a time, one answer.
 
-Everything that comes from the instance is untrusted. A frame that nobody asked for, or that breaks
-the bounds of `samovar.guest.wire`, closes the channel with `ChannelClosedError`; the instance is
-then ended by its owner.
+Everything that comes from the instance is untrusted. A frame that nobody asked for, an answer to a
+request that it has not read to the end (or what is unsent would pile up here), and what breaks the
+bounds of `samovar.guest.wire` closes the channel with `ChannelClosedError`; its owner is told and
+ends the instance.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from samovar.guest import wire
 
@@ -22,16 +24,24 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """Frames over a non-blocking stream socket, on the running event loop."""
+    """Frames over a non-blocking stream socket, on the running event loop.
 
-    def __init__(self, sock: socket.socket) -> None:
+    `on_closed` is called when the other side closes the channel or breaks the protocol."""
+
+    def __init__(self, sock: socket.socket, on_closed: Callable[[], None]) -> None:
         self._sock = sock
+        self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._reader = wire.FrameReader()
         self._unsent = bytearray()
         self._answer: asyncio.Future[wire.Frame] | None = None
         self._closed: ChannelClosedError | None = None
         self._loop.add_reader(sock, self._readable)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._closed is not None
 
     def request(self, frame: bytes) -> asyncio.Future[wire.Frame]:
         """Send a frame; the future is the answer. It fails with `ChannelClosedError`."""
@@ -45,7 +55,7 @@ class Channel:
 
     def close(self) -> None:
         """Stop using the socket (its owner closes it)."""
-        self._fail(ChannelClosedError())
+        self._end(ChannelClosedError())
 
     # ------------------------------------------------------------ sending
 
@@ -86,8 +96,10 @@ class Channel:
             return self._fail(ChannelClosedError())
         try:
             frames = self._reader.feed(data)
-        except wire.ProtocolError as error:
+        except (wire.ProtocolError, RecursionError) as error:  # the latter: JSON nested too deep
             return self._fail(ChannelClosedError(str(error)))
+        if frames and self._unsent:
+            return self._fail(ChannelClosedError("an answer before the request was read"))
         for frame in frames:
             answer, self._answer = self._answer, None
             if answer is None:
@@ -97,9 +109,15 @@ class Channel:
         return None
 
     def _fail(self, error: ChannelClosedError) -> None:
+        if self._closed is None:
+            self._end(error)
+            self._on_closed()
+
+    def _end(self, error: ChannelClosedError) -> None:
         if self._closed is not None:
             return
         self._closed = error
+        self._unsent.clear()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         if self._answer is not None and not self._answer.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceId
 
+
 def log_group(version: FunctionVersion) -> str:
     """The name of the log group, as AWS forms it."""
     return f"/aws/lambda/{version.id.name}"

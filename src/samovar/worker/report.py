@@ -7,6 +7,7 @@ are those of Go's os.ProcessState, which AWS prints.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import signal
@@ -49,8 +50,11 @@ class Fault:
         text = f"RequestId: {request_id} Error: {self.message}" if request_id else self.message
         return json.dumps({"errorType": self.error_type, "errorMessage": text}).encode()
 
-    def log_line(self, request_id: str) -> bytes:
-        """What AWS writes into the log."""
+    def log_line(self, request_id: str, now: dt.datetime) -> bytes:
+        """What AWS writes into the log. `now` is in UTC."""
+        if self.status == "timeout":
+            when = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+            return f"{when} {request_id} {self.message}\n\n".encode()
         return f"RequestId: {request_id} Error: {self.message}\n{self.error_type}\n".encode()
 
 
@@ -114,7 +118,8 @@ def end_lines(
     return f"{line}\n".encode()
 
 
-def init_report(init_ms: float, error_type: str, status: str = "error") -> bytes:
-    """The line for an init phase that failed."""
-    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}"
-    return f"{line}\tError Type: {error_type}\n".encode()
+def init_report(init_ms: float, error_type: str | None) -> bytes:
+    """The line for an init phase that failed, or (without a type) that took too long."""
+    line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\t"
+    line += "Status: timeout" if error_type is None else f"Status: error\tError Type: {error_type}"
+    return f"{line}\n".encode()

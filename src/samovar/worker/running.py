@@ -8,8 +8,10 @@ not used again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -30,17 +32,29 @@ EXIT_WAIT_S = 2.0
 SETTLE_AFTER_S = 0.005
 """The CPU quota may come a little late, but must not compete with the first invocation."""
 
+_ERROR_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}")
+
 
 class RunningInstance:
-    """See the module's text. `state` moves as in `model.instance`."""
+    """See the module's text. `state` moves as in `model.instance`.
+
+    `log` takes what goes to the function's log; `lost` is called when the instance becomes useless
+    while it is idle."""
 
     def __init__(
-        self, handle: SandboxInstance, version: FunctionVersion, log: Callable[[bytes], None]
+        self,
+        handle: SandboxInstance,
+        version: FunctionVersion,
+        log: Callable[[bytes], None],
+        lost: Callable[[], None],
+        init_limit_s: float = INIT_LIMIT_S,
     ) -> None:
         self.handle = handle
         self.version = version
         self.state = InstanceState.STARTING
-        self._channel = Channel(handle.channel)
+        self._lost = lost
+        self._init_limit_s = init_limit_s
+        self._channel = Channel(handle.channel, self._channel_closed)
         self._output = Output(handle.output_fd, log)
         self._init_ms: float | None = None
         """Told in the REPORT line of the first invocation, then None."""
@@ -50,16 +64,16 @@ class RunningInstance:
 
         Raises `InitFailedError` or, where the sandbox could not start it, `PlatformError`."""
         begun = time.perf_counter()
-        limit_s = INIT_LIMIT_S + self.version.timeout_s
+        limit_s = self._init_limit_s + self.version.timeout_s
         answer = self._channel.request(self._init_frame())
         try:
             async with asyncio.timeout(limit_s):
                 kind, meta, body = await answer
         except TimeoutError as error:
             fault = report.timed_out(self.version.timeout_s)
-            raise self._init_failed(begun, fault.document(""), fault.error_type) from error
+            raise self._init_failed(begun, fault.document(""), None) from error
         except ChannelClosedError as error:
-            end = await self._await_end()
+            end = await self._await_end(error)
             if end.failure is not None:
                 raise PlatformError(
                     ErrorCode.SERVICE, f"The sandbox could not start: {end.failure}"
@@ -69,14 +83,16 @@ class RunningInstance:
         total_ms = (time.perf_counter() - begun) * 1e3
         if kind == wire.INIT_ERROR:
             raise self._init_failed(begun, body, _error_type(body))
-        if kind != wire.READY:
+        if kind != wire.READY or self._channel.closed:
             fault = report.exited(Exit(code=0))
             raise self._init_failed(begun, fault.document(""), fault.error_type)
         told = meta.get("init_ms")
-        self._init_ms = min(float(told), total_ms) if isinstance(told, int | float) else total_ms
+        plausible = isinstance(told, int | float) and 0 <= told <= total_ms
+        init_ms = float(told or 0) if plausible else total_ms
+        self._init_ms = init_ms
         self.state = move(self.state, InstanceState.IDLE)
         asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._settle)
-        return self._init_ms
+        return init_ms
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         """See `ports.Worker.invoke`."""
@@ -92,23 +108,24 @@ class RunningInstance:
             kind, _, body = await answer
         except TimeoutError:
             fault, body = report.timed_out(timeout_s), b""
-        except ChannelClosedError:
-            fault, body = report.exited(await self._await_end()), b""
+        except ChannelClosedError as error:
+            fault, body = report.exited(await self._await_end(error)), b""
         else:
-            if kind == wire.ERROR:
-                function_error = "Unhandled"
-            elif kind != wire.RESPONSE:
+            if kind not in (wire.RESPONSE, wire.ERROR):
                 fault = report.exited(Exit(code=0))
             elif len(body) > report.RESPONSE_LIMIT_BYTES:
                 fault = report.response_too_large()
+            elif kind == wire.ERROR:
+                function_error = "Unhandled"
         finally:
             timer.cancel()
         run_ms = (time.perf_counter() - begun) * 1e3
         self._output.drain()
         if fault is not None:
             function_error, body = "Unhandled", fault.document(request_id)
-            self._output.write(fault.log_line(request_id))
-            self._begin_stopping()
+            self._output.write(fault.log_line(request_id, dt.datetime.now(dt.UTC)))
+        if fault is not None or self._channel.closed:
+            self.condemn()
         else:
             self.state = move(self.state, InstanceState.IDLE)
         self._output.write(self._end_lines(request_id, run_ms, fault))
@@ -117,8 +134,13 @@ class RunningInstance:
             function_error=function_error,
             log_tail=self._output.tail() if invocation.want_log_tail else b"",
             run_ms=run_ms,
-            instance_survives=fault is None,
+            instance_survives=self.state is InstanceState.IDLE,
         )
+
+    def condemn(self) -> None:
+        """From now on the instance is not to be used. Idempotent."""
+        if self.state is not InstanceState.STOPPING:  # it may have been stopped in mid-invocation
+            self.state = move(self.state, InstanceState.STOPPING)
 
     def close_channel(self) -> None:
         """End what waits for an answer: none will come."""
@@ -126,7 +148,7 @@ class RunningInstance:
 
     async def stop(self) -> None:
         """End the instance; nothing of it is left on return. Idempotent."""
-        self._begin_stopping()
+        self.condemn()
         self._output.drain()
         self._channel.close()
         self._output.close()
@@ -159,24 +181,28 @@ class RunningInstance:
 
     # ------------------------------------------------------------ ends
 
-    def _begin_stopping(self) -> None:
-        if self.state is not InstanceState.STOPPING:  # it may have been stopped in mid-invocation
-            self.state = move(self.state, InstanceState.STOPPING)
+    def _channel_closed(self) -> None:
+        """Whoever waits for an answer learns it from there; nobody does while it is idle."""
+        if self.state is InstanceState.IDLE:
+            self._lost()
 
     def _settle(self) -> None:
         if self.state in (InstanceState.IDLE, InstanceState.BUSY):
             self.handle.settle()
 
-    async def _await_end(self) -> Exit:
-        """How the process ended. One that closed its channel but lives on is killed."""
-        try:
-            async with asyncio.timeout(EXIT_WAIT_S):
-                return await asyncio.shield(self.handle.exited)
-        except TimeoutError:
-            await self.handle.stop()
-            return Exit(code=0)
+    async def _await_end(self, closed: ChannelClosedError) -> Exit:
+        """How the process ended. One that broke the protocol, or closed its channel and lives on,
+        is killed."""
+        if closed.breach is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_WAIT_S):
+                    return await asyncio.shield(self.handle.exited)
+        await self.stop()
+        return Exit(code=0)
 
-    def _init_failed(self, begun: float, document: bytes, error_type: str) -> InitFailedError:
+    def _init_failed(
+        self, begun: float, document: bytes, error_type: str | None
+    ) -> InitFailedError:
         init_ms = (time.perf_counter() - begun) * 1e3
         self._output.drain()
         self._output.write(report.init_report(init_ms, error_type))
@@ -200,7 +226,9 @@ def _expire(answer: asyncio.Future[wire.Frame]) -> None:
 
 
 def _error_type(document: bytes) -> str:
+    """The type in an error document that an instance made, fit for a log line of ours."""
     try:
-        return str(json.loads(document)["errorType"])
-    except (ValueError, KeyError, TypeError):
+        error_type = str(json.loads(document)["errorType"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "Runtime.Unknown"
+    return error_type if _ERROR_TYPE.fullmatch(error_type) else "Runtime.Unknown"

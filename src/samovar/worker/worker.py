@@ -14,7 +14,7 @@ from collections.abc import Callable
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceId, InstanceState, WorkerId
-from samovar.model.invocation import Invocation, Outcome
+from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
 from samovar.ports import LogStore, Sandbox, SandboxSpec, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
 from samovar.worker.code_cache import CodeCache
@@ -24,22 +24,31 @@ from samovar.worker.slots import Slots
 log = get_logger("worker")
 
 ANSWER_GRACE_S = 0.2
+"""For so long an answer that was sent just before the end may still be read."""
 
 
 class LocalWorker:
     """The `Worker` port on this machine. Use as an async context manager."""
 
     def __init__(
-        self, id_: WorkerId, sandbox: Sandbox, code: CodeCache, logs: LogStore, memory_mib: int
+        self,
+        id_: WorkerId,
+        sandbox: Sandbox,
+        code: CodeCache,
+        logs: LogStore,
+        memory_mib: int,
+        init_limit_s: float = INIT_LIMIT_S,
     ) -> None:
         self.id = id_
         self._sandbox = sandbox
         self._code = code
         self._logs = logs
         self._slots = Slots(memory_mib)
+        self._init_limit_s = init_limit_s
         self._instances: dict[InstanceId, RunningInstance] = {}
         self._exit_callbacks: list[Callable[[InstanceId], None]] = []
         self._tasks = asyncio.TaskGroup()
+        self._closing = False
 
     async def __aenter__(self) -> LocalWorker:
         await self._tasks.__aenter__()
@@ -51,10 +60,12 @@ class LocalWorker:
         await self._tasks.__aexit__(None, None, None)
 
     async def stop_all(self) -> None:
-        """Stop every instance. Invocations that still run end as if their instance had died."""
+        """Stop every instance, and start no more. Invocations that still run end as if their
+        instance had died."""
+        self._closing = True
         async with asyncio.TaskGroup() as stops:
             for instance in list(self._instances):
-                stops.create_task(self.stop(instance))
+                stops.create_task(self._clear_away(instance))
 
     # ------------------------------------------------------------ the port
 
@@ -76,6 +87,8 @@ class LocalWorker:
 
     async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
         """See `ports.Worker`."""
+        if self._closing:
+            raise _shutting_down()
         if not self._slots.take(instance, version.memory_mib):
             raise PlatformError(
                 ErrorCode.TOO_MANY_REQUESTS,
@@ -89,6 +102,8 @@ class LocalWorker:
             self._slots.give_back(instance)
             raise
         try:
+            if self._closing:
+                raise _shutting_down()
             init_ms = await running.initialise()
         except BaseException:
             await self.stop(instance)
@@ -99,7 +114,11 @@ class LocalWorker:
     async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
         """See `ports.Worker`."""
         running = self._instances.get(instance)
-        if running is None or running.state is not InstanceState.IDLE:
+        if (
+            running is None
+            or running.state is not InstanceState.IDLE
+            or running.handle.exited.done()
+        ):
             raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
         try:
             outcome = await running.invoke(invocation)
@@ -143,7 +162,13 @@ class LocalWorker:
             self._code.unpin(version.code)
             raise
         function = version.id
-        running = RunningInstance(handle, version, lambda text: self._logs.append(function, text))
+        running = RunningInstance(
+            handle,
+            version,
+            log=lambda text: self._logs.append(function, text),
+            lost=lambda: self._lost(instance),
+            init_limit_s=self._init_limit_s,
+        )
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))
         return running
@@ -155,15 +180,40 @@ class LocalWorker:
         if running is None or running.state is InstanceState.STOPPING:
             return  # asked for
         if running.state is InstanceState.IDLE:
-            log.warning("idle instance ended", instance=instance, function=running.version.arn)
-            self._end_soon(instance)
+            self._lost(instance)
         else:
-            asyncio.get_running_loop().call_later(ANSWER_GRACE_S, running.close_channel)
+            asyncio.get_running_loop().call_later(ANSWER_GRACE_S, self._exited_while_busy, instance)
+
+    def _exited_while_busy(self, instance: InstanceId) -> None:
+        running = self._instances.get(instance)
+        if running is not None:
+            running.close_channel()
+            if running.state is InstanceState.IDLE:  # it had answered first
+                self._lost(instance)
+
+    def _lost(self, instance: InstanceId) -> None:
+        """An idle instance has ended, or has closed its channel, or spoke unasked."""
+        running = self._instances[instance]
+        log.warning("idle instance ended", instance=instance, function=running.version.arn)
+        self._end_soon(instance)
 
     def _end_soon(self, instance: InstanceId) -> None:
-        self._tasks.create_task(self._end(instance), name=f"end-{instance}")
+        running = self._instances.get(instance)
+        if running is not None and not self._closing:
+            running.condemn()
+            self._tasks.create_task(self._end(instance), name=f"end-{instance}")
 
     async def _end(self, instance: InstanceId) -> None:
-        await self.stop(instance)
+        await self._clear_away(instance)
         for callback in self._exit_callbacks:
             callback(instance)
+
+    async def _clear_away(self, instance: InstanceId) -> None:
+        try:
+            await self.stop(instance)
+        except Exception:  # its memory stays taken: it may still be there
+            log.exception("an instance could not be stopped", instance=instance)
+
+
+def _shutting_down() -> PlatformError:
+    return PlatformError(ErrorCode.UNAVAILABLE, "The worker is shutting down.")
