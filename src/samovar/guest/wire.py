@@ -51,8 +51,12 @@ class ProtocolError(Exception):
 
 def encode(kind: int, meta: Meta | None = None, body: bytes = b"") -> bytes:
     """Return one frame as bytes. `meta` is a dict of JSON values, or None for {}."""
-    meta_bytes = json.dumps(meta).encode() if meta else b""
-    return b"".join((HEADER.pack(kind, len(meta_bytes), len(body)), meta_bytes, body))
+    return frame(kind, json.dumps(meta).encode() if meta else b"", body)
+
+
+def frame(kind: int, meta: bytes, body: bytes) -> bytes:
+    """Return one frame as bytes, of a `meta` that is encoded already."""
+    return b"".join((HEADER.pack(kind, len(meta), len(body)), meta, body))
 
 
 class FrameReader:

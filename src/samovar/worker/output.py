@@ -8,7 +8,6 @@ in large pieces or in small ones, and the log store is bounded in size.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 
@@ -77,13 +76,14 @@ class Output:
             self._loop.add_reader(self._fd, self._readable)
 
     def _read(self) -> bytes:
-        data = b""
-        with contextlib.suppress(BlockingIOError):
+        try:
             data = os.read(self._fd, CHUNK_BYTES)
-            if data:
-                self._keep(data)
-            else:
-                self.close()
+        except BlockingIOError:
+            return b""
+        if data:
+            self._keep(data)
+        else:
+            self.close()
         return data
 
     def _keep(self, data: bytes) -> None:

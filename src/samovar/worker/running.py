@@ -15,6 +15,8 @@ import re
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
@@ -177,7 +179,7 @@ class RunningInstance:
             meta["client_context"] = invocation.client_context
         if invocation.trace_id is not None:
             meta["trace_id"] = invocation.trace_id
-        return wire.encode(wire.INVOKE, meta, invocation.payload)
+        return wire.frame(wire.INVOKE, msgspec.json.encode(meta), invocation.payload)
 
     # ------------------------------------------------------------ ends
 
