@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from samovar.guest import wire
 from samovar.model.instance import InstanceId
 from samovar.ports import SandboxInstance, SandboxSpec
 from samovar.sandbox.process.driver import ProcessSandbox
+from tests.traces import traces_of
 
 LOOP = {"loop_module": "script_loop", "loop_path": Path(__file__).parent}
 RUNTIME = "python3.11"
@@ -74,6 +75,28 @@ class Client:
         with contextlib.suppress(BlockingIOError):
             return os.read(self.instance.output_fd, 1 << 20).decode()
         return ""
+
+
+async def eventually(look: Callable[[], Any], good: Callable[[Any], bool] = bool) -> Any:
+    """Look until what is seen is good; return it. AssertionError at the deadline."""
+    deadline = asyncio.get_running_loop().time() + LIMIT_S
+    while not good(seen := look()):
+        assert asyncio.get_running_loop().time() < deadline, seen
+        await asyncio.sleep(0.005)
+    return seen
+
+
+def sleepers(sandbox: ProcessSandbox, seconds: str) -> set[int]:
+    """The processes below a sandbox's supervisor that run `sleep` with this argument."""
+    found = set()
+    for pid, _ in traces_of(sandbox.supervisor_pid or 0).processes:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:2] == [
+                b"sleep",
+                seconds.encode(),
+            ]:
+                found.add(pid)
+    return found
 
 
 def spec(code: Path, **changes: Any) -> SandboxSpec:

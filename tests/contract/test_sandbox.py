@@ -13,7 +13,17 @@ import pytest_asyncio
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Layer
 from samovar.sandbox.process.driver import ProcessSandbox
-from tests.contract.sandbox_client import RUNTIME, Client, ScriptError, opened, running, spec
+from tests.contract.sandbox_client import (
+    LIMIT_S,
+    RUNTIME,
+    Client,
+    ScriptError,
+    eventually,
+    opened,
+    running,
+    sleepers,
+    spec,
+)
 from tests.traces import mounts_naming, traces_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -108,6 +118,52 @@ async def test_abort_ends_an_instance_as_anywhere(sandbox, code):
         assert (await client.exit()).signal == signal.SIGABRT
 
 
+async def test_a_signal_to_itself_ends_an_instance_as_anywhere(sandbox, code):
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        async with running(sandbox, code) as client:
+            with pytest.raises(EOFError):
+                await client.run(f"import os; os.kill(os.getpid(), {number:d})")
+            exit_ = await client.exit()
+            assert (exit_.signal, exit_.out_of_memory) == (number, False)
+
+
+async def test_orphans_do_not_add_up(sandbox, code):
+    if Layer.PROCESSES not in sandbox.isolation.layers:
+        pytest.skip("the supervisor adopts them")
+    async with running(sandbox, code) as client:
+        listing = (
+            "import os, time\n"
+            "states = {}\n"
+            "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+            "    fields = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()\n"
+            "    if fields[1] == '1': states[pid] = fields[0]\n"
+            "answer = states"
+        )
+        await client.run("import os\nfor _ in range(20): os.system('true & true &')\nanswer = None")
+        deadline = asyncio.get_running_loop().time() + LIMIT_S
+        while orphans := await client.run(listing):
+            assert asyncio.get_running_loop().time() < deadline, orphans
+
+
+async def test_an_instance_cannot_touch_the_first_process_of_its_namespace(sandbox, code):
+    if Layer.PROCESSES not in sandbox.isolation.layers:
+        pytest.skip("it has no namespace")
+    script = (
+        "import os, signal\n"
+        "def attempt(what):\n"
+        "    try: return str(what())\n"
+        "    except OSError as error: return type(error).__name__\n"
+        "answer = [attempt(lambda: os.kill(1, signal.SIGKILL)),\n"
+        "          attempt(lambda: os.readlink('/proc/1/root')),\n"
+        "          attempt(lambda: os.listdir('/proc/1/fd')),\n"
+        "          attempt(lambda: open('/proc/1/mem'))]"
+    )
+    async with running(sandbox, code) as client:
+        refused = {"PermissionError", "FileNotFoundError"}  # the latter: it can't even be seen
+        assert set(await client.run(script)) <= refused
+        assert await client.run("answer = os.getpid() != 1") is True
+
+
 async def test_what_an_instance_printed_can_be_read_after_its_end(sandbox, code):
     async with running(sandbox, code) as client:
         with pytest.raises(EOFError):
@@ -118,19 +174,16 @@ async def test_what_an_instance_printed_can_be_read_after_its_end(sandbox, code)
 
 async def test_stop_ends_everything_that_an_instance_has_started(sandbox, code):
     async with running(sandbox, code) as client:
-        before = traces_of(sandbox.supervisor_pid).processes
         await client.run(
             "import subprocess\n"
-            "subprocess.Popen(['sleep', '1000'])\n"
-            "subprocess.Popen(['sh', '-c', 'sleep 1000 & sleep 1000'], start_new_session=True)\n"
+            "subprocess.Popen(['sleep', '1234.5'])\n"
+            "daemon = ['sh', '-c', 'sleep 1234.5 & sleep 1234.5']\n"
+            "subprocess.Popen(daemon, start_new_session=True)\n"
             "answer = None"
         )
-        started = traces_of(sandbox.supervisor_pid)
-        assert started.processes > before
-        gone = dict(started.processes - before)
+        begun = await eventually(lambda: sleepers(sandbox, "1234.5"), lambda found: len(found) >= 3)
         await client.instance.stop()
-        left = {pid for pid, _ in traces_of(sandbox.supervisor_pid).processes}
-        assert left & gone.keys() == set()
+        assert begun & sleepers(sandbox, "1234.5") == set()
 
 
 async def test_stop_tells_how_it_ended_and_can_be_repeated(sandbox, code):
@@ -205,6 +258,21 @@ async def test_an_instance_tells_its_peak_memory(sandbox, code):
         assert client.instance.peak_memory_bytes() >= before + (30 << 20)
 
 
+async def test_the_peak_memory_is_known_as_soon_as_an_instance_has_spoken(sandbox, code):
+    for _ in range(8):
+        async with running(sandbox, code) as client:
+            assert client.instance.peak_memory_bytes() > 0
+
+
+async def test_the_peak_memory_outlives_an_instance(sandbox, code):
+    async with running(sandbox, code) as client:
+        await client.run("held = bytearray(32 << 20); answer = None")
+        with pytest.raises(EOFError):
+            await client.run("import os; os._exit(1)")
+        await client.exit()
+        assert client.instance.peak_memory_bytes() >= 32 << 20
+
+
 async def test_an_instance_cannot_have_more_memory_than_its_limit(sandbox, code):
     async with running(sandbox, code, memory_mib=128) as client:
         with pytest.raises((EOFError, ScriptError)) as ended:
@@ -212,6 +280,7 @@ async def test_an_instance_cannot_have_more_memory_than_its_limit(sandbox, code)
         if Layer.MEMORY in sandbox.isolation.layers:
             exit_ = await client.exit()
             assert (exit_.signal, exit_.out_of_memory) == (signal.SIGKILL, True)
+            assert client.instance.peak_memory_bytes() >= 120 << 20
         else:
             assert "MemoryError" in str(ended.value)
 

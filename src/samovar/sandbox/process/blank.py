@@ -20,7 +20,6 @@ import gc
 import json
 import os
 import resource
-import select
 import signal
 import socket
 from typing import TYPE_CHECKING, Protocol
@@ -59,10 +58,10 @@ class Isolation:
         self.own_proc = settings["own_proc"]
 
     def clone_flags(self) -> int:
-        """The namespaces to fork a blank into."""
+        """The namespaces to fork a blank into; its pid namespace is there before (`reaper`)."""
         flags = sys_.CLONE_NEWNS if self.mounts else 0
         if self.processes:
-            flags |= sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
+            flags |= sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
         return flags
 
 
@@ -115,7 +114,7 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     _limit(isolation)
     _drop_privileges(isolation, request["uid"])
     sys_.die_with_parent(signal.SIGKILL)
-    if _hung_up(fds[0]):
+    if sys_.hung_up(fds[0]):
         os._exit(1)  # the supervisor died before the parent-death signal was in force
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -145,15 +144,9 @@ def _drop_privileges(isolation: Isolation, uid: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        sys_.set_dumpable()
+        sys_.set_dumpable(True)
     if isolation.drop_capabilities:
         sys_.drop_capabilities()
-
-
-def _hung_up(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
 def _await_assignment(isolation: Isolation) -> socket.socket:

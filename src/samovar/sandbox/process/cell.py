@@ -2,9 +2,9 @@
 
 How this works. A *cell* is born when a zygote is asked to fork it, is *ready* when it has isolated
 itself, is *assigned* to one start, and is gone when it has been reaped and its resources are given
-back. It is killed by killing its first process: the kernel ends the whole pid namespace with it,
-and the first process can be reaped only after the others. Where there is no pid namespace its
-cgroup, or else its session and descendants, are killed too.
+back. It is killed by killing its reaper: the kernel ends the whole pid namespace with it, and the
+reaper itself can be reaped only after all others. Where there is no pid namespace, its process is
+killed, and then what is in its cgroup, or else its session and descendants.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from samovar.sandbox.process import children
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.resources import Resources
 from samovar.sandbox.process.rootfs import DEFAULT_TMP_MIB, TASK_ROOT, tmp_options
@@ -51,16 +51,30 @@ class Cell:
     resources: Resources
     pid: int = 0
     """0 until the zygote has told."""
+    reaper_pid: int = 0
+    """Pid 1 of its pid namespace; 0 where it has none."""
+    living: set[int] = field(default_factory=set)
+    """Which of these two have not been reaped."""
+    end: children.End | None = None
+    """How its process ended."""
     ready: bool = False
     mount_ns_fd: int = -1
     start: Start | None = None
     failure: str | None = None
 
     def kill(self) -> None:
-        """SIGKILL to its first process. It is ours to reap, so the pid cannot be another's."""
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        """Have it end; its processes are to be reaped."""
+        target = self.reaper_pid or self.pid
+        if target in self.living:
+            children.kill(target)
+
+    def peak_memory_bytes(self) -> int:
+        """The most that it has used; to be asked before its cgroup is removed."""
+        cgroup = self.resources.cgroup
+        if cgroup and cgroup.peak_memory_fd is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return int(os.pread(cgroup.peak_memory_fd, 64, 0))
+        return self.end.peak_memory_bytes if self.end else 0
 
     def open_mounts(self) -> None:
         """Keep a way into its mount namespace, for `install`."""

@@ -117,7 +117,13 @@ class ProcessSandbox:
             os.set_blocking(output_fd, False)
             mounted = Layer.MOUNTS in self.isolation.layers
             instance = ProcessInstance(
-                spec, channel, output_fd, self._send, mounted=mounted, forget=self._forget
+                spec,
+                channel,
+                output_fd,
+                self._send,
+                mounted=mounted,
+                catch_up=self._on_readable,
+                forget=self._forget,
             )
             message = {
                 "op": "start",
@@ -286,7 +292,8 @@ class ProcessSandbox:
                 instance.on_started(message["origin"], message["pid"], fds.pop() if fds else -1)
             elif kind == "exit":
                 fields = ("code", "signal", "out_of_memory", "failure")
-                instance.on_exit(Exit(**{f: message[f] for f in fields if f in message}))
+                how = Exit(**{field: message[field] for field in fields if field in message})
+                instance.on_exit(how, message.get("peak_bytes", 0))
         for fd in fds:
             os.close(fd)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class ProcessInstance:
         send: Send,
         *,
         mounted: bool,
+        catch_up: Callable[[], None],
         forget: Callable[[ProcessInstance], None],
     ) -> None:
         self.id = spec.instance_id
@@ -45,12 +47,17 @@ class ProcessInstance:
         self._origin = "fork"
         self._pid = 0
         self._peak_fd = -1
+        self._peak_bytes = 0
+        self._catch_up = catch_up
         self._forget = forget
         self._stopping = False
         self._released = False
 
     @property
     def origin(self) -> str:
+        # It is told before the instance can speak, but the event loop may not have got to it.
+        if not self.started:
+            self._catch_up()
         return self._origin
 
     @property
@@ -64,8 +71,9 @@ class ProcessInstance:
         self._pid = pid
         self._peak_fd = peak_fd
 
-    def on_exit(self, how: Exit) -> None:
+    def on_exit(self, how: Exit, peak_bytes: int = 0) -> None:
         """Nothing of it is left."""
+        self._peak_bytes = max(self._peak_bytes, peak_bytes)
         if not self.exited.done():
             self.exited.set_result(how)
         if self._stopping:
@@ -73,14 +81,17 @@ class ProcessInstance:
 
     def peak_memory_bytes(self) -> int:
         """See the port. Without a cgroup: of its first process alone."""
-        try:
-            if self._peak_fd >= 0:
-                return int(os.pread(self._peak_fd, 64, 0))
-            if self._pid and not self.exited.done():
-                return _high_water_mark(self._pid)
-        except (OSError, ValueError):
-            pass  # its last process has just gone, and the file with it
-        return 0
+        if not self.started:
+            self._catch_up()
+        if self.started and not self.exited.done():
+            with contextlib.suppress(OSError, ValueError):  # its last process has just gone
+                self._peak_bytes = max(self._peak_bytes, self._read_peak())
+        return self._peak_bytes
+
+    def _read_peak(self) -> int:
+        if self._peak_fd >= 0:
+            return int(os.pread(self._peak_fd, 64, 0))
+        return _high_water_mark(self._pid)
 
     def settle(self) -> None:
         self._send({"op": "settle", "id": self.id, "vcpus": self._vcpus})

@@ -12,6 +12,7 @@ what it makes there; all but a uid per instance and a network with a way out can
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from samovar.model.isolation import Layer
 from samovar.sandbox.process import landlock, rootfs, seccomp
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.cgroup import CgroupTree
+from samovar.sandbox.process.reaper import Reaper
 
 if TYPE_CHECKING:
     from samovar.sandbox.process.network import NetworkPool
@@ -117,8 +119,14 @@ def enter_user_namespace() -> None:
 def _try_processes(user_namespace: bool) -> None:
     if user_namespace:
         enter_user_namespace()
-    sys_.unshare(sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS)
-    _wait_for(os.fork() or os._exit(0))
+    sys_.unshare(sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        first = Reaper(theirs.fileno(), sibling=False)
+        first.enter()
+        _wait_for(os.fork() or os._exit(0))
+        first.kill()
+        first.close()
 
 
 def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:

@@ -13,7 +13,8 @@ Between the server (the driver) and the supervisor:
                                                              + the file of the peak memory, if any
     → {"op": "settle", "id", "vcpus"}
     → {"op": "stop", "id"}                             ← {"ev": "exit", "id", "code", "signal",
-    → {"op": "close"}                                          "out_of_memory", "failure"}
+    → {"op": "close"}                                          "out_of_memory", "peak_bytes",
+                                                               "failure"}
 
 Between the supervisor and a zygote: see `zygote`. Between the supervisor and a blank: see `blank`.
 """

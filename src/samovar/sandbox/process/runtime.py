@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from samovar.sandbox.process import blank, link, zygote
+from samovar.sandbox.process import blank, children, link, zygote
 from samovar.sandbox.process.cell import Cell, Start
+from samovar.sandbox.process.children import Children
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.resources import ResourcePool
@@ -57,8 +58,10 @@ class Keeper:
     """A cell's pid is known; `Runtime.lost` is to be called if it dies as a blank."""
     bury: Callable[[Cell], None]
     """A cell without a process, or whose process nobody knows."""
-    adopt_zygote: Callable[[int], None]
-    """A zygote's pid is to be reaped."""
+    children: Children
+    """Where a zygote's pid is to be known."""
+    lost_touch: Callable[[], None]
+    """A zygote has ended: there may be processes of which it had no time to tell."""
 
 
 class Runtime:
@@ -150,7 +153,7 @@ class Runtime:
         ours, theirs = link.pair()
         with theirs:
             self._zygote_pid = self._spawn(theirs.fileno())
-        self._keeper.adopt_zygote(self._zygote_pid)
+        self._keeper.children.adopt(self._zygote_pid, lambda _: None)  # its socket tells
         self._up = False
         self._zygote = Link(ours)
         self._zygote.send(dict(self._recipe.settings))
@@ -200,6 +203,7 @@ class Runtime:
             cell = self._births.pop(seq)
             self._loop.unwatch(cell.control.fileno())
             self._keeper.bury(cell)
+        self._keeper.lost_touch()
         if was_up:
             self._failures += 1
             if self._waiting:
@@ -218,8 +222,7 @@ class Runtime:
         self._zygote.close()
         self._zygote = None
         self._up = False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._zygote_pid, signal.SIGKILL)
+        children.kill(self._zygote_pid)
 
     # ------------------------------------------------------------ births
 
@@ -256,7 +259,7 @@ class Runtime:
         if cell is None:
             return
         if "pid" in message:
-            cell.pid = message["pid"]
+            cell.pid, cell.reaper_pid = message["pid"], message.get("reaper", 0)
             self._keeper.admit(cell, self)
             self._born(message["seq"], cell)
         else:

@@ -12,13 +12,14 @@ are sent SIGKILL by the kernel, and the next supervisor of the same data directo
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import signal
 from collections.abc import Callable
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import blank, interpreters, resources, strays
+from samovar.sandbox.process import blank, children, interpreters, resources, strays
 from samovar.sandbox.process.cell import Cell, Installer, Start
+from samovar.sandbox.process.children import Children, End
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.layers import Ground
 from samovar.sandbox.process.link import Link, Message
@@ -43,9 +44,10 @@ class Supervisor:
         self._installer = Installer()
         self._runtimes: dict[str, Runtime] = {}
         self._starts: dict[str, Start] = {}
-        self._cells: dict[int, tuple[Cell, Runtime]] = {}
-        self._zygotes: set[int] = set()
-        self._unclaimed: dict[int, int] = {}
+        self._children = Children()
+        self._cells: set[Cell] = set()
+        """Those whose processes live."""
+        self._lost_touch = False
         self._burials = 0
         self._closing = False
 
@@ -133,7 +135,8 @@ class Supervisor:
                 fail=self._fail,
                 admit=self._admit,
                 bury=self._bury,
-                adopt_zygote=self._zygotes.add,
+                children=self._children,
+                lost_touch=self._on_zygote_end,
             )
             recipe = self._recipe(interpreter)
             self._runtimes[name] = Runtime(recipe, self._loop, self._resources, keeper)
@@ -182,13 +185,14 @@ class Supervisor:
                 self._installer.install(cell, start.code_dir, start.tmp_mib)
             prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
             readable = [start.code_dir, prefix]
+            # Told before it can speak: whoever hears from an instance knows that it has started.
+            told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
+            self._tell(told, peak_fds)
             cell.assign(start, data_bytes=data_bytes, readable=readable)
         except OSError as error:
             cell.failure = f"the instance could not be set up: {error}"
             start.close_fds()
             cell.kill()
-            return
-        self._tell({"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}, peak_fds)
 
     def _fail(self, start: Start, reason: str) -> None:
         """A start that never got a cell."""
@@ -202,52 +206,62 @@ class Supervisor:
     # ------------------------------------------------------------ ends
 
     def _admit(self, cell: Cell, runtime: Runtime) -> None:
-        self._cells[cell.pid] = (cell, runtime)
-        if cell.pid in self._unclaimed:
-            self._on_death(cell.pid, self._unclaimed.pop(cell.pid))
-        self._forget_strangers()
+        pids = {cell.pid, cell.reaper_pid} - {0}
+        cell.living = set(pids)
+        self._cells.add(cell)
+        for pid in pids:
+            self._children.adopt(pid, functools.partial(self._on_end, cell, runtime, pid))
+        self._settle_strangers()
 
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                if pid in self._cells:
-                    self._on_death(pid, status)
-                elif pid in self._zygotes:
-                    self._zygotes.discard(pid)
-                else:
-                    # A blank of which its zygote has not told yet, or an adopted orphan.
-                    self._unclaimed[pid] = status
-        self._forget_strangers()
+        self._children.reap()
+        self._settle_strangers()
         self._finish_closing()
 
-    def _forget_strangers(self) -> None:
-        """What nobody can claim any more was an orphan's, and its pid may be another's soon."""
-        if not any(runtime.expects_pids() for runtime in self._runtimes.values()):
-            self._unclaimed.clear()
+    def _settle_strangers(self) -> None:
+        """Once nobody can claim a child any more, those that nobody has claimed are no cells."""
+        if any(runtime.expects_pids() for runtime in self._runtimes.values()):
+            return
+        self._children.forget_strangers()
+        if self._lost_touch and self._has(Layer.PROCESSES):  # without, orphans are children, too
+            self._lost_touch = False
+            for pid in strays.children() - self._children.known:
+                children.kill(pid)
 
-    def _on_death(self, pid: int, status: int) -> None:
-        cell, runtime = self._cells.pop(pid)
+    def _on_zygote_end(self) -> None:
+        """It may have forked what it had no time to tell of."""
+        self._lost_touch = True
+        self._settle_strangers()
+
+    def _on_end(self, cell: Cell, runtime: Runtime, pid: int, end: End) -> None:
+        cell.living.discard(pid)
+        if pid == cell.pid:
+            cell.end = end
+            if cell.start is None:
+                runtime.lost(cell)
+        if cell.living:
+            cell.kill()
+            return
+        self._cells.discard(cell)
         start = cell.start
         if start is None:
-            runtime.lost(cell)
             self._bury(cell)
             return
-        how = self._cause(cell, start, os.waitstatus_to_exitcode(status))
+        how = self._cause(cell, start)
         self._bury(cell, lambda: self._end(start, how))
 
-    def _cause(self, cell: Cell, start: Start, code: int) -> Message:
+    def _cause(self, cell: Cell, start: Start) -> Message:
         if cell.failure:
             return {"failure": cell.failure}
+        assert cell.end
+        code, peak_bytes = cell.end.code, cell.peak_memory_bytes()
         if code >= 0:
-            return {"code": code}
+            return {"code": code, "peak_bytes": peak_bytes}
         cgroup = cell.resources.cgroup
         out_of_memory = bool(
             cgroup and code == -signal.SIGKILL and not start.stopped and cgroup.oom_killed()
         )
-        return {"signal": -code, "out_of_memory": out_of_memory}
+        return {"signal": -code, "out_of_memory": out_of_memory, "peak_bytes": peak_bytes}
 
     def _bury(self, cell: Cell, then: Callable[[], None] = lambda: None) -> None:
         """Give back what a cell held as soon as nothing of it is left."""
@@ -270,10 +284,10 @@ class Supervisor:
         if cell.resources.cgroup:
             cell.resources.cgroup.kill()
             return True  # its removal will show
-        known = self._cells.keys() | self._zygotes
-        others_run = any(other.start for other, _ in self._cells.values())
+        others_run = any(other.start for other in self._cells)
         unsure = others_run or any(runtime.expects_pids() for runtime in self._runtimes.values())
-        return not strays.kill(cell.pid, set() if unsure else strays.children() - known)
+        orphans = set() if unsure else strays.children() - self._children.known
+        return not strays.kill(cell.pid, orphans)
 
     # ------------------------------------------------------------ the end
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import struct
 import sys
 
@@ -27,6 +28,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 _CLONE_PARENT = 0x00008000
+_CLONE_PIDFD = 0x00001000
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_CHILD_SETTID = 0x01000000
 
@@ -50,6 +52,9 @@ _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+
+_SIGCHLD = 17
+"""What a parent is sent; without it, a child is waited for with __WCLONE only."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -168,9 +173,11 @@ def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def set_dumpable() -> None:
-    """Own one's /proc files again: `setuid` gives them to root, a plain `execve` would not."""
-    _prctl(_PR_SET_DUMPABLE, 1)
+def set_dumpable(dumpable: bool) -> None:
+    """Whether processes of one's own uid may look into this one, and it owns its /proc files.
+
+    `setuid` takes that away, where a plain `execve` would not."""
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def drop_bounding_set() -> None:
@@ -194,6 +201,13 @@ def close_from(first_fd: int) -> None:
         os.closerange(first_fd, os.sysconf("SC_OPEN_MAX"))
 
 
+def hung_up(fd: int) -> bool:
+    """Whether nobody is at the other end of a socket any more."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 # ---------------------------------------------------------------- fork
 
 
@@ -212,6 +226,13 @@ def _thread_id_address() -> int:
 _tid_address = 0
 
 
+def _clone(flags: int, parent_tid: int, child_tid: int) -> int:
+    tid, none = _ulong(child_tid), _ulong(0)
+    # The last two arguments (child's tid, thread block) are swapped between the architectures.
+    last = (tid, none) if _MACHINE == "x86_64" else (none, tid)
+    return int(_syscall(ctypes.c_long(_NR_CLONE), _ulong(flags), none, _ulong(parent_tid), *last))
+
+
 def fork_into(flags: int) -> int:
     """Fork a sibling (a child of this process's parent) into new namespaces.
 
@@ -223,17 +244,23 @@ def fork_into(flags: int) -> int:
     flags |= _CLONE_PARENT
     if _tid_address:
         flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
-    tid, none = _ulong(_tid_address), _ulong(0)
-    # The last two arguments (child's tid, thread block) are swapped between the architectures.
-    last = (tid, none) if _MACHINE == "x86_64" else (none, tid)
-    number, bits = ctypes.c_long(_NR_CLONE), _ulong(flags)
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid: int = _syscall(number, bits, none, none, *last)
+    pid = _clone(flags, 0, _tid_address)
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     return _checked(pid, "clone")
+
+
+def fork_bare(flags: int, *, sibling: bool) -> tuple[int, int]:
+    """Fork what will not live as a Python process: without hooks, and fewer pages touched.
+
+    Returns pid and a pidfd in the caller, (0, -1) in the new process."""
+    pidfd = ctypes.c_int(-1)
+    flags |= _CLONE_PIDFD | (_CLONE_PARENT if sibling else _SIGCHLD)
+    pid = _checked(_clone(flags, ctypes.addressof(pidfd), 0), "clone")
+    return (pid, pidfd.value) if pid else (0, -1)
 
 
 def supported() -> bool:

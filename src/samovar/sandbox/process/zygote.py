@@ -9,7 +9,7 @@ single-threaded, and never runs a function's code, so that nothing is in it to b
     → {"layers": [...], ...}                                 first message: the settings
     ← {"up": true} | {"failed": reason}
     → {"seq", "uid", "cgroups": n, "network": bool} + fds    fork a blank
-    ← {"seq", "pid"} | {"seq", "failed": reason}
+    ← {"seq", "pid", "reaper": pid} | {"seq", "failed": reason}
 
 Every fork shares the zygote's address space layout and hash seed; randomness is fresh (`random`
 and OpenSSL reseed after a fork, everything else asks the kernel).
@@ -28,7 +28,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from samovar.sandbox.process import blank, rootfs
+from samovar.sandbox.process import blank, reaper, rootfs
 from samovar.sandbox.process import syscalls as sys_
 
 if TYPE_CHECKING:
@@ -77,9 +77,33 @@ def main(control_fd: int) -> NoReturn:
         message, fds, _, _ = socket.recv_fds(control, blank.MAX_MESSAGE_BYTES, MAX_FDS)
         if not message:
             os._exit(0)
-        _tell(control, _fork(isolation, json.loads(message), fds, loop))
+        _serve(control, isolation, json.loads(message), fds, loop)
         for fd in fds:
             os.close(fd)
+
+
+def _serve(
+    control: socket.socket,
+    isolation: blank.Isolation,
+    request: dict[str, Any],
+    fds: list[int],
+    loop: blank.RuntimeLoop,
+) -> None:
+    in_between = False
+    if isolation.processes and isolation.user_namespace:
+        # There is no way back into a pid namespace outside of our user namespace. So a process in
+        # between enters the new one, and tells.
+        try:
+            in_between = sys_.fork_into(0) == 0
+        except OSError as error:
+            _tell(control, {"seq": request["seq"], "failed": str(error)})
+        if not in_between:
+            return
+    _tell(control, _fork(isolation, request, fds, loop))
+    if in_between:
+        os._exit(0)
+    if isolation.processes:
+        reaper.return_home()
 
 
 def _loop(settings: dict[str, Any]) -> blank.RuntimeLoop:
@@ -128,13 +152,34 @@ def _fork(
     fds: list[int],
     loop: blank.RuntimeLoop,
 ) -> dict[str, Any]:
+    """Fork a blank; return what to tell of it."""
     try:
-        pid = sys_.fork_into(isolation.clone_flags())
+        if not isolation.processes:
+            return {"seq": request["seq"], "pid": _fork_blank(isolation, request, fds, loop)}
+        first = reaper.Reaper(fds[0])
+        try:
+            first.enter()
+            pid = _fork_blank(isolation, request, fds, loop)
+        except OSError:
+            first.kill()
+            raise
+        finally:
+            first.close()
+        return {"seq": request["seq"], "pid": pid, "reaper": first.pid}
     except OSError as error:
         return {"seq": request["seq"], "failed": str(error)}
+
+
+def _fork_blank(
+    isolation: blank.Isolation,
+    request: dict[str, Any],
+    fds: list[int],
+    loop: blank.RuntimeLoop,
+) -> int:
+    pid = sys_.fork_into(isolation.clone_flags())
     if pid == 0:
         blank.live(isolation, request, fds, loop)
-    return {"seq": request["seq"], "pid": pid}
+    return pid
 
 
 def _tell(control: socket.socket, message: dict[str, Any]) -> None:

@@ -1,0 +1,92 @@
+"""The supervisor's children: who they are, how they end, and the one place that signals them.
+
+How this works. A pid is a number that the kernel gives away again as soon as its process has been
+reaped, so a signal to a remembered pid may hit a stranger, of anybody on the machine. Here a
+signal goes to a pid only if the kernel confirms at that moment that it is a child of this process
+(waitid with WNOWAIT); nobody else reaps our children and this process has one thread, so it still
+is when the signal arrives.
+
+Zygotes fork siblings (`syscalls.fork_into`), so a child may die before anybody has told what it
+is. The end of such a *stranger* is kept while the owner's word may still be under way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a child ended."""
+
+    code: int
+    """Of `os._exit`, or minus the signal."""
+    peak_memory_bytes: int
+    """The most that was resident of it, or of a child of its own."""
+
+
+OnEnd = Callable[[End], None]
+
+
+class Children:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, OnEnd] = {}
+        self._strangers: dict[int, End] = {}
+
+    def adopt(self, pid: int, on_end: OnEnd) -> None:
+        """Have `on_end` called when it has ended; at once, if it has. It must be a child of ours;
+        if it is not, it counts as killed."""
+        if _is_child(pid):  # what has this number among the strangers was an earlier one
+            self._strangers.pop(pid, None)
+            self._known[pid] = on_end
+        else:
+            on_end(self._strangers.pop(pid, _KILLED))
+
+    def reap(self) -> None:
+        """Take note of all that have ended."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            end = End(os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+            on_end = self._known.pop(pid, None)
+            if on_end:
+                on_end(end)
+            else:
+                self._strangers[pid] = end
+
+    def forget_strangers(self) -> None:
+        """No word is under way about any child that has ended: the rest were others' orphans."""
+        self._strangers.clear()
+
+    @property
+    def known(self) -> frozenset[int]:
+        """The adopted ones that have not been reaped."""
+        return frozenset(self._known)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL to a child of ours; nothing happens where `pid` is not one."""
+    if _is_child(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+_KILLED = End(-signal.SIGKILL, 0)
+
+
+def _is_child(pid: int) -> bool:
+    if pid <= 1:  # 0 would be a whole process group
+        return False
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
