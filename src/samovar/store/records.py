@@ -62,7 +62,7 @@ def version_from(row: Any) -> FunctionVersion:
     return msgspec.convert(
         {
             **row.config,
-            "id": _id_document(row),
+            "id": id_from(row),
             "version": version_of(row.number),
             "revision_id": row.revision_id,
             "state": row.state,
@@ -89,7 +89,7 @@ def alias_from(row: Any) -> Alias:
     return msgspec.convert(
         {
             **row.config,
-            "id": _id_document(row),
+            "id": id_from(row),
             "name": row.alias,
             "version": version_of(row.number),
             "revision_id": row.revision_id,
@@ -101,7 +101,3 @@ def alias_from(row: Any) -> Alias:
 def id_from(row: Any) -> FunctionId:
     """Which function a row belongs to."""
     return FunctionId(row.account, row.region, row.name)
-
-
-def _id_document(row: Any) -> Mapping[str, str]:
-    return {"account": row.account, "region": row.region, "name": row.name}
