@@ -233,10 +233,12 @@ async def test_nothing_is_left_after_a_storm_of_everything():
 
     async def one(manager, number):
         lease = await manager.acquire(versions[number % 4])
-        await asyncio.sleep(0)
-        if number % 7 == 0 and lease.instance in worker.alive:
-            worker.ends_by_itself(lease.instance)
-        manager.release(lease, next(outcomes))
+        try:
+            await asyncio.sleep(0)
+            if number % 7 == 0 and lease.instance in worker.alive:
+                worker.ends_by_itself(lease.instance)
+        finally:
+            manager.release(lease, next(outcomes))
 
     async with managing(worker) as manager:
         worker.failures += [PlatformError(ErrorCode.SERVICE, "no")] * 5
