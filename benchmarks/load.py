@@ -65,14 +65,33 @@ def run(target: Target, connections: int, seconds: int, into: Measured | None = 
 
 
 def take_turns(
-    targets: Sequence[Target], connections: Sequence[int], seconds: int, rounds: int
+    targets: Sequence[Target],
+    connections: Sequence[int],
+    seconds: int,
+    rounds: int,
+    failed: dict[str, str] | None = None,
 ) -> dict[tuple[str, int], Measured]:
-    """Load on each target in turn, `rounds` times over; by name and number of connections."""
+    """Load on each target in turn, `rounds` times over; by name and number of connections.
+
+    A target that fails is left out from then on, and told in `failed`; without that, raises."""
     measured = {(target.name, count): Measured() for target in targets for count in connections}
+    well = list(targets)
+
+    def one_run(target: Target, count: int, into: Measured | None) -> None:
+        try:
+            run(target, count, seconds, into)
+        except UnexpectedAnswerError as error:
+            if failed is None:
+                raise
+            failed[f"{target.name}, {count} connections"] = str(error)
+            well.remove(target)
+            for other in connections:
+                del measured[target.name, other]
+
     for target in targets:
-        run(target, max(connections), seconds)  # not counted: whatever comes up on demand is up
+        one_run(target, max(connections), None)  # whatever comes up on demand is up after it
     for _ in range(rounds):
         for count in connections:
-            for target in targets:
-                run(target, count, seconds, measured[target.name, count])
+            for target in list(well):
+                one_run(target, count, measured[target.name, count])
     return measured

@@ -1,0 +1,1 @@
+"""Platforms that a user might pick instead, started as their own documents say."""
