@@ -245,6 +245,18 @@ def test_a_killed_life_leaves_nothing_that_the_next_does_not_clear(world: World)
     assert (world.tables(), world.forwards()) == ([], False)
 
 
+def test_the_tables_of_killed_lives_that_never_return_are_removed(world: World) -> None:
+    with subprocess.Popen([sys.executable, "-c", LIFE], stdout=subprocess.PIPE, text=True) as life:
+        assert life.stdout is not None
+        life.stdout.readline()
+        life.kill()
+    wait_until(lambda: "smv-test" not in world.interfaces())
+    another = NetworkPool.open("another")
+    assert world.tables() == ["samovar_another", "samovar_forwarding"]
+    another.close()
+    assert (world.tables(), world.forwards()) == ([], False)
+
+
 def test_the_filter_survives_the_reload_of_a_firewall(world: World, pool: NetworkPool) -> None:
     assert "samovar_test" in world.tables()
     stranger = Filter()

@@ -71,6 +71,7 @@ MAX_CONNECTIONS = 1024
 ANYWHERE = IPv4Address("203.0.113.1")
 """For asking which way the internet is (RFC 5737: nobody's). No packet gets there."""
 
+_TABLE_PREFIX = "samovar_"
 _GUARD = "samovar_forwarding"
 _LOCK = "\0samovar-network"
 _LOCK_WAIT_S = 5.0
@@ -88,7 +89,7 @@ def host_interface(name: str) -> str:
 
 
 def _table(interface: str) -> str:
-    return "samovar_" + interface.removeprefix("smv-")
+    return _TABLE_PREFIX + interface.removeprefix("smv-")
 
 
 @contextlib.contextmanager
@@ -137,6 +138,7 @@ class Router:
     def _open(self, ranges: Sequence[IPv4Network], nameservers: Sequence[IPv4Address]) -> None:
         with contextlib.suppress(OSError):  # of an earlier life that has just ended
             self._host.do(netlink.delete_link(self._interface))
+        self._remove_orphans()
         uplink = self._uplink()
         self.mtu = uplink.mtu if uplink else 1500
         self.block = self._free_block(ranges)
@@ -324,13 +326,27 @@ class Router:
 
     def _others(self) -> bool:
         """Return whether another platform on this host needs forwarding."""
-        for table in self._filter.tables():
-            if table.startswith("samovar_") and table != _GUARD:
-                interface = "smv-" + table.removeprefix("samovar_")
+        return any(self._exists(interface) for interface, _ in self._tables())
+
+    def _remove_orphans(self) -> None:
+        """Remove the tables of platforms that were killed and have not come back."""
+        for interface, table in self._tables():
+            if not self._exists(interface):
                 with contextlib.suppress(OSError):
-                    self._host.ask(netlink.get_link(name=interface))
-                    return True
-        return False
+                    self._put_owned(table, {})
+                    self._filter.delete(table)
+
+    def _tables(self) -> list[tuple[str, str]]:
+        """Every platform's interface and table."""
+        tables = [name for name in self._filter.tables() if name.startswith(_TABLE_PREFIX)]
+        return [("smv-" + t.removeprefix(_TABLE_PREFIX), t) for t in tables if t != _GUARD]
+
+    def _exists(self, interface: str) -> bool:
+        try:
+            self._host.ask(netlink.get_link(name=interface))
+        except OSError:
+            return False
+        return True
 
 
 def _to_resolvers(
