@@ -24,7 +24,8 @@ _ACTIVE_LIMIT_S = 30.0
 
 
 def start(setting: Setting, stack: ExitStack) -> Peer:
-    """Cold: after a change of the function's configuration, as with Samovar."""
+    """Cold: the first invocation of a new function (a changed configuration alone leaves the old
+    process in use)."""
     address = free_address()
     directory = setting.directory / "ministack"
     directory.mkdir()
@@ -46,15 +47,13 @@ def start(setting: Setting, stack: ExitStack) -> Peer:
         )
     )
     connection = stack.enter_context(Connection(address))
-    for name in ("warm", "cold"):
-        _create(setting, connection, name)
+    _create(setting, connection, "warm")
     numbers = itertools.count(1)
 
     def cold_s() -> float:
-        body = json.dumps({"Description": f"revision {next(numbers)}"}).encode()
-        connection.exchange(request("PUT", f"{API}/cold/configuration", body)).expect(200)
-        _await(connection, "cold", "LastUpdateStatus", "Successful")
-        return timed(connection, invocation("cold"))
+        name = f"cold-{next(numbers)}"
+        _create(setting, connection, name)
+        return timed(connection, invocation(name))
 
     return Peer(Target("ministack", address, f"{API}/warm/invocations"), cold_s)
 
@@ -70,13 +69,9 @@ def _create(setting: Setting, connection: Connection, name: str) -> None:
         "Code": {"ZipFile": base64.b64encode(package("hello.py")).decode()},
     }
     connection.exchange(request("POST", API, json.dumps(body).encode())).expect(201)
-    _await(connection, name, "State", "Active")
-
-
-def _await(connection: Connection, name: str, key: str, value: str) -> None:
     raw = request("GET", f"{API}/{name}/configuration")
     deadline = time.monotonic() + _ACTIVE_LIMIT_S
-    while connection.exchange(raw).expect(200).json()[key] != value:
+    while connection.exchange(raw).expect(200).json()["State"] != "Active":
         if time.monotonic() > deadline:
-            raise UnexpectedAnswerError(f"ministack: {key} of {name} does not become {value}")
+            raise UnexpectedAnswerError(f"ministack: {name} does not become active")
         time.sleep(0.01)
