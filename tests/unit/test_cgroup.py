@@ -154,6 +154,20 @@ while True:
         wait_until(lambda: cgroup.remove(wait_s=0.1))
 
 
+def test_the_killed_are_not_held_up_by_their_cpu_limit(tree: CgroupTree) -> None:
+    cgroup = tree.create("a")
+    cgroup.set_cpu(0.05)
+    with join(cgroup, "print('begun', flush=True); time.sleep(60)") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        cgroup.kill()
+        version, directory = cgroup._of[Layer.CPU]
+        limit = Path(directory, "cpu.cfs_quota_us" if version == 1 else "cpu.max")
+        assert limit.read_text().split()[0] in ("-1", "max")
+        process.wait()
+    assert cgroup.remove(wait_s=5)
+
+
 def test_closing_kills_and_removes_what_is_left(tree: CgroupTree, name: str) -> None:
     with join(tree.create("a"), "print('begun', flush=True); time.sleep(60)") as process:
         assert process.stdout is not None

@@ -37,6 +37,7 @@ from samovar.sandbox.process.hierarchy import (
     remove,
     remove_named,
     remove_tree,
+    subdue,
 )
 
 CPU_PERIOD_US = 20_000
@@ -168,8 +169,8 @@ class Cgroup:
 
     def kill(self) -> None:
         """Kill every process in it, also one that forks as fast as it can. Does not wait."""
-        with contextlib.suppress(OSError):
-            self.set_pids(0)  # from now on fork fails
+        for directory in self._directories:
+            subdue(self._files, directory)
         for directory in self._directories:
             kill_all(self._files, directory)
 

@@ -117,6 +117,7 @@ def find(files: CgroupFiles) -> tuple[list[Hierarchy], dict[Layer, str]]:
         name = "" if version == 2 else CONTROLLERS[min(layers)]
         directory = _below(mount_point, root, own.get(name, "/"))
         hierarchies.append(Hierarchy(mount_point, directory, version, layers))
+    hierarchies.sort(key=lambda one: Layer.PIDS not in one.layers)  # forks are stopped first
     return hierarchies, {layer: f"no cgroup has {name!r} here" for layer, name in left.items()}
 
 
@@ -180,6 +181,14 @@ def _move_away(files: CgroupFiles, directory: str) -> None:
 # ------------------------------------------------------------ emptying and removing
 
 
+def subdue(files: CgroupFiles, directory: str) -> None:
+    """Let nothing be forked in `directory`, and what dies in it die at full speed: the dying do
+    their own cleaning up, on the cgroup's share of the CPU."""
+    for file, text in (("pids.max", "0"), ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")):
+        with contextlib.suppress(OSError):
+            files.write(f"{directory}/{file}", text)
+
+
 def kill_all(files: CgroupFiles, directory: str) -> None:
     """Kill every process in `directory` that we may kill. Does not wait."""
     try:
@@ -238,6 +247,7 @@ def remove_tree(files: CgroupFiles, tree: str) -> bool:
     """Kill all that runs in `tree` and beneath, and remove it. Bounded by seconds."""
     deadline = time.monotonic() + _CLEAR_WAIT_S
     for directory, _, _ in os.walk(tree, topdown=False):
+        subdue(files, directory)
         kill_all(files, directory)
         while not remove(files, directory, 0.01):
             if time.monotonic() >= deadline:
