@@ -165,8 +165,8 @@ class Worker(Protocol):
         """Run one invocation to its end: response, error, crash or timeout.
 
         Raises `PlatformError` only if the instance is not there or not idle, so the invocation
-        has not begun. When cancelled (the client went away), the invocation runs on to its end
-        and the instance is busy until then."""
+        has not begun. When cancelled, the instance is ended: nobody is left to take its answer. (A
+        client that goes away cancels nothing: its invocation runs to its end, as AWS has it.)"""
         ...
 
     async def stop(self, instance: InstanceId) -> None:

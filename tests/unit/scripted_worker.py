@@ -60,6 +60,7 @@ class ScriptedWorker:
         self.failures: list[Exception] = []
         """Errors for the next starts, first in first out."""
         self.stop_error: Exception | None = None
+        self.prepare_gate: asyncio.Event | None = None
         self.on_invoke: Callable[[InstanceId], Outcome] = lambda _: Outcome(b"1")
         self._gates: dict[InstanceId, asyncio.Future[None]] = {}
         self._callbacks: list[Callable[[InstanceId], None]] = []
@@ -98,6 +99,8 @@ class ScriptedWorker:
         )
 
     async def prepare(self, version: FunctionVersion) -> None:
+        if self.prepare_gate is not None:
+            await self.prepare_gate.wait()
         if self.failures:
             raise self.failures.pop(0)
 

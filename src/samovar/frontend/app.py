@@ -47,6 +47,7 @@ class Application:
         self._handlers = handlers
         self._invoker = invoker
         self._own = own
+        self._guard = own.guard
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +72,7 @@ class Application:
         await response.send(send)
 
     async def _answer(self, request: Request, request_id: str) -> HttpResponse:
+        self._guard.check(request.headers)
         if self.draining:
             raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
         name = function_in_path(request)

@@ -1,8 +1,7 @@
 """Who calls: account and region, from a SigV4 signature's scope.
 
-Any credentials are accepted for now; a request without any is refused, as AWS refuses it. That
-also keeps web pages away: a browser cannot send an Authorization header to another origin
-without asking first, and it is never told yes.
+Any credentials are accepted for now; a request without any is refused, as AWS refuses it. What
+keeps web pages away is in `origin.py`.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -22,7 +21,7 @@ DEFAULT_ACCOUNT = "000000000000"
 _SCOPE = r"([^/,\s]{1,256})/\d{8}/([a-z0-9-]{1,64})/[a-z0-9-]+/aws4_request"
 _CREDENTIAL = re.compile(rf"AWS4-[A-Z0-9-]+ +(?:.*, *)?Credential={_SCOPE}")
 _QUERY_CREDENTIAL = re.compile(_SCOPE)
-_ACCOUNT_ID = re.compile(r"\d{12}")
+_ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
 
 
 class Caller(NamedTuple):

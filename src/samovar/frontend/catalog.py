@@ -18,6 +18,7 @@ from samovar.model.function import LATEST, FunctionId, FunctionVersion
 from samovar.ports import FunctionStore
 
 MAX_CACHED = 100_000
+"""Functions."""
 
 _VERSION = re.compile(r"\$LATEST|\d+")
 
@@ -44,9 +45,15 @@ class Target:
 class Catalog:
     """See the module's text."""
 
-    def __init__(self, store: FunctionStore, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        store: FunctionStore,
+        draw: Callable[[], float] = random.random,
+        max_cached: int = MAX_CACHED,
+    ) -> None:
         self._store = store
         self._draw = draw
+        self._max_cached = max_cached
         self._targets: dict[FunctionId, dict[str, Target]] = {}
         self._generation = 0
 
@@ -64,7 +71,7 @@ class Catalog:
         generation = self._generation
         target = await self._read(function, qualifier or LATEST)
         if generation == self._generation:
-            if len(self._targets) >= MAX_CACHED:
+            if len(self._targets) >= self._max_cached:
                 self._targets.clear()
             self._targets.setdefault(function, {})[qualifier or LATEST] = target
         return target.choose(self._draw)

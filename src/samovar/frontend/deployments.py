@@ -51,9 +51,11 @@ class Deployments:
         self._running[version.key] = task
         task.add_done_callback(lambda _: self._running.pop(version.key, None))
 
-    async def ready(self, version: FunctionVersion) -> None:
-        """Wait until a version can be invoked. Raises CONFLICT where it has failed."""
-        if await self.settled(version):
+    async def ready(self, version: FunctionVersion) -> bool:
+        """Wait until a version can be invoked; return whether there was a wait. Raises CONFLICT
+        where it has failed."""
+        waited = await self.settled(version)
+        if waited:
             version = await self._store.get(version.id, version.version)
         if version.state is State.FAILED or version.last_update_status is UpdateStatus.FAILED:
             raise PlatformError(
@@ -61,6 +63,7 @@ class Deployments:
                 "The operation cannot be performed at this time. The function is currently in the "
                 f"following state: {State.FAILED}",
             )
+        return waited
 
     async def settled(self, version: FunctionVersion) -> bool:
         """Wait until a version is ready or has failed; return whether there was a wait."""
@@ -84,6 +87,9 @@ class Deployments:
             await self._store.replace(settled, expected_revision_id=version.revision_id)
         except PlatformError:
             return  # changed or deleted meanwhile: that change has a deployment of its own
+        except Exception:  # it stays as it is; the next life of the server goes on with it
+            log.exception("the result of a deployment was not kept", function=version.arn)
+            return
         self._catalog.forget(version.id)
 
 
@@ -105,15 +111,14 @@ def _succeeded(version: FunctionVersion) -> FunctionVersion:
 def _failed(version: FunctionVersion, reason: str) -> FunctionVersion:
     if version.state is State.PENDING:
         assert State.FAILED in VERSION_MOVES[version.state]
-        return replace(
+        version = replace(
             version,
             state=State.FAILED,
             state_reason=reason,
             state_reason_code="InternalError",
-            last_update_status=UpdateStatus.FAILED,
-            last_update_reason=reason,
-            last_update_reason_code="InternalError",
         )
+    if version.last_update_status is UpdateStatus.SUCCESSFUL:  # a creation: nothing was updated
+        return version
     assert UpdateStatus.FAILED in UPDATE_MOVES[version.last_update_status]
     return replace(
         version,

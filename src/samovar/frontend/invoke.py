@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
@@ -29,6 +30,8 @@ _TOO_LARGE = (
     f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation"
 )
 _json = msgspec.json.Decoder(msgspec.Raw)
+
+_TRACE_ID = re.compile(r"[\x21-\x7e]{1,512}")
 
 UNSUPPORTED_HEADERS = ("x-amz-tenant-id", "x-amz-durable-execution-name")
 
@@ -72,7 +75,7 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
         function_arn=function.qualified_arn(qualifier) if qualifier else function.arn,
         payload=payload or b"{}",
         client_context=_client_context(headers),
-        trace_id=headers.get("x-amzn-trace-id") or new_trace_id(request_id),
+        trace_id=trace_id_of(headers, request_id),
         want_log_tail=log_type == "Tail",
     )
     done = await invoker.invoke(version, invocation)
@@ -97,6 +100,12 @@ def check_json(payload: bytes) -> None:
         raise PlatformError(
             ErrorCode.INVALID_REQUEST_CONTENT, f"Could not parse request body into json: {error}"
         ) from error
+
+
+def trace_id_of(headers: Mapping[str, str], request_id: str) -> str:
+    """The caller's trace header if it could be one, else a new one."""
+    given = headers.get("x-amzn-trace-id", "")
+    return given if _TRACE_ID.fullmatch(given) else new_trace_id(request_id)
 
 
 def _client_context(headers: Mapping[str, str]) -> str | None:

@@ -38,11 +38,9 @@ class Invoker:
         version = self._catalog.cached(function, qualifier)
         if version is None:
             version = await self._catalog.resolve(function, qualifier)
-        if (
-            version.state is not State.ACTIVE
-            or version.last_update_status is not UpdateStatus.SUCCESSFUL
-        ):
-            await self._deployments.ready(version)
+        while not _is_ready(version) and await self._deployments.ready(version):
+            # What it was when this request came may have been replaced while it waited.
+            version = await self._catalog.resolve(function, qualifier)
         return version
 
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Invoked:
@@ -65,6 +63,10 @@ class Invoker:
             finally:
                 self._manager.release(lease, outcome_or_none)
             return Invoked(outcome_or_none, version, lease.start)
+
+
+def _is_ready(version: FunctionVersion) -> bool:
+    return version.state is State.ACTIVE and version.last_update_status is UpdateStatus.SUCCESSFUL
 
 
 def start_headers(done: Invoked) -> list[tuple[str, str]]:

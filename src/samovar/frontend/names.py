@@ -12,11 +12,13 @@ from samovar.frontend.auth import Caller
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId
 
+_QUALIFIER = re.compile(r"[a-zA-Z0-9$_.-]{1,128}")
 _NAME = re.compile(
     r"(?:(?:arn:aws[a-zA-Z-]*:lambda:(?P<region>[a-z0-9-]+):)?(?P<account>\d{12}):)?"
     r"(?:(?P<function>function):)?"
     r"(?P<name>[a-zA-Z0-9-_]{1,64})"
-    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]{1,128}))?"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]{1,128}))?",
+    re.ASCII,
 )
 
 
@@ -37,6 +39,13 @@ def parse_function_name(
             "constraint: Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:"
             "lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)"
             "(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
+        )
+    if qualifier and not _QUALIFIER.fullmatch(qualifier):
+        raise PlatformError(
+            ErrorCode.VALIDATION,
+            f"1 validation error detected: Value '{qualifier[:200]}' at 'qualifier' failed to "
+            "satisfy constraint: Member must satisfy regular expression pattern: "
+            "\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+",
         )
     if match["region"] and match["region"] != caller.region:
         raise PlatformError(

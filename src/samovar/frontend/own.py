@@ -5,16 +5,13 @@
     GET  /_samovar/code/SHA256               a code package (GetFunction links to it)
     ANY  /_samovar/url/NAME[:QUALIFIER]/…    a function, called as through a function URL
 
-These need no signature, so web pages could reach them from a browser on the same machine: the
-Host header must be an address or a local name (no DNS rebinding), and requests that a browser
-marks as coming from another site are refused.
+These need no signature; `origin.py` keeps web pages away from them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +21,7 @@ from urllib.parse import unquote
 from samovar.frontend.auth import DEFAULT_ACCOUNT, Caller
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.names import parse_function_name
+from samovar.frontend.origin import OriginGuard
 from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Send
 from samovar.frontend.urls import call_url
 from samovar.model.errors import ErrorCode, PlatformError
@@ -35,7 +33,9 @@ log = get_logger("frontend")
 
 PREFIX = "/_samovar/"
 DEFAULT_REGION = "us-east-1"
+DEFAULT_TAIL_BYTES = 64 * 1024
 MAX_TAIL_BYTES = 4 * 1024 * 1024
+MAX_DIGITS = 16
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -52,13 +52,13 @@ class OwnRoutes:
         self._code = code
         self._logs = logs
         self._health = health
-        self._host = host
+        self.guard = OriginGuard(host)
 
     async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
         """Answer one request."""
         request_id = new_request_id()
         try:
-            self._check_origin(request)
+            self.guard.check(request.headers)
             noun, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")
             if noun == "logs" and request.method == "GET":
                 await self._send_logs(request, unquote(rest), send)
@@ -91,8 +91,9 @@ class OwnRoutes:
     async def _send_logs(self, request: Request, name: str, send: Send) -> None:
         function, _ = parse_function_name(name, _caller(request))
         await self._invoker.resolve(function, None)  # NOT_FOUND where there is none
-        wanted = request.query.get("tail_bytes", ["65536"])[0]
-        tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if wanted.isdigit() else 65536
+        wanted = request.query.get("tail_bytes", [""])[0]
+        known = wanted.isdecimal() and len(wanted) < MAX_DIGITS
+        tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if known else DEFAULT_TAIL_BYTES
         text = self._logs.read(function, max_bytes=tail_bytes)
         content = [(b"content-type", b"text/plain; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": content})
@@ -108,21 +109,13 @@ class OwnRoutes:
             for task in (gone, feed):
                 task.cancel()
             await asyncio.gather(gone, feed, return_exceptions=True)
+        if gone.cancelled():
+            await send({"type": "http.response.body", "body": b""})
 
     async def _feed(self, function: Any, send: Send) -> None:
         with contextlib.suppress(OSError):
             async for text in self._logs.follow(function):
                 await send({"type": "http.response.body", "body": text, "more_body": True})
-
-    def _check_origin(self, request: Request) -> None:
-        name = _host_name(request.headers.get("host", ""))
-        local = name in ("localhost", self._host) or name.endswith(".localhost")
-        if not local and not _is_address(name):
-            raise PlatformError(ErrorCode.ACCESS_DENIED, f"Host {name!r} is not served here.")
-        if request.headers.get("sec-fetch-site") == "cross-site":
-            raise PlatformError(
-                ErrorCode.ACCESS_DENIED, "Requests from other sites' pages are refused."
-            )
 
 
 def _caller(request: Request) -> Caller:
@@ -130,20 +123,6 @@ def _caller(request: Request) -> Caller:
     region = query.get("region", [DEFAULT_REGION])[0]
     account = query.get("account", [DEFAULT_ACCOUNT])[0]
     return Caller(account, region)
-
-
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _json(status: int, document: Mapping[str, Any]) -> HttpResponse:

@@ -21,6 +21,11 @@ BODY_TIMEOUT_S = 60.0
 """How long a client may take to send its request."""
 
 
+MAX_LENGTH_DIGITS = 16
+BODILESS = (204, 304)
+"""Statuses whose responses end with their headers (RFC 9112, 6.3)."""
+
+
 class ClientGoneError(Exception):
     """The client closed its connection before its request was complete."""
 
@@ -28,7 +33,9 @@ class ClientGoneError(Exception):
 class Request:
     """One request. Header names are lower case."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, *, body_timeout_s: float = BODY_TIMEOUT_S
+    ) -> None:
         self.method: str = scope["method"]
         self.raw_path: str = scope["raw_path"].decode("latin-1")
         """Percent-encoded, without the query."""
@@ -37,6 +44,7 @@ class Request:
         self._raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._headers: dict[str, str] | None = None
         self._receive = receive
+        self._body_timeout_s = body_timeout_s
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,35 +65,36 @@ class Request:
         return parse_qs(self.query_string, keep_blank_values=True)
 
     async def body(self, limit_bytes: int, too_large: str) -> bytes:
-        """Read the whole body. Raises REQUEST_TOO_LARGE with the message `too_large`."""
-        length = self.headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit_bytes:
-            raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, too_large)
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            if len(body) > limit_bytes:
-                raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, too_large)
-            return body
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await self._rest(bytearray(body), limit_bytes, too_large)
-        except TimeoutError as error:
-            raise ClientGoneError from error
+        """Read the whole body.
 
-    async def _rest(self, body: bytearray, limit_bytes: int, too_large: str) -> bytes:
-        more = True
-        while more:
+        Raises REQUEST_TOO_LARGE with the message `too_large`, INVALID_REQUEST_CONTENT where it
+        does not come in time, and `ClientGoneError`."""
+        length = self.headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > MAX_LENGTH_DIGITS or int(length) > limit_bytes):
+            raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, too_large)
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                return await self._whole_body(limit_bytes, too_large)
+        except TimeoutError as error:
+            raise PlatformError(
+                ErrorCode.INVALID_REQUEST_CONTENT,
+                f"The request's body was not complete after {self._body_timeout_s:g} seconds.",
+            ) from error
+
+    async def _whole_body(self, limit_bytes: int, too_large: str) -> bytes:
+        parts: list[bytes] = []
+        size_bytes = 0
+        while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
-            body += message.get("body", b"")
-            if len(body) > limit_bytes:
+            part: bytes = message.get("body", b"")
+            size_bytes += len(part)
+            if size_bytes > limit_bytes:
                 raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, too_large)
-            more = message.get("more_body", False)
-        return bytes(body)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts) if len(parts) > 1 else part
 
     async def disconnected(self) -> None:
         """Return when the client has gone away."""
@@ -104,6 +113,8 @@ class HttpResponse:
     async def send(self, send: Send) -> None:
         """Write it to the client."""
         raw = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in self.headers]
-        raw.append((b"content-length", b"%d" % len(self.body)))
+        body = b"" if self.status in BODILESS else self.body
+        if self.status not in BODILESS:
+            raw.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": self.status, "headers": raw})
-        await send({"type": "http.response.body", "body": self.body})
+        await send({"type": "http.response.body", "body": body})

@@ -6,24 +6,28 @@ https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import json
+import re
 from typing import Any
 from urllib.parse import unquote
 
 from samovar.frontend.auth import Caller
+from samovar.frontend.invoke import trace_id_of
 from samovar.frontend.invoker import Invoker, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_trace_id
+from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation
 
 _TOO_LARGE = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml")
 _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What HTTP can carry (RFC 9110, 5.1 and 5.5)."""
 
 
 async def call_url(
@@ -32,8 +36,8 @@ async def call_url(
     """Answer `/_samovar/url/<rest>`. A function error is a 502, as AWS has it."""
     name, _, path = rest.partition("/")
     function, qualifier = parse_function_name(unquote(name), caller)
-    version = await invoker.resolve(function, qualifier)
     body = await request.body(MAX_PAYLOAD_BYTES, _TOO_LARGE)
+    version = await invoker.resolve(function, qualifier)
     event = json.dumps(url_event(request, "/" + unquote(path), body, caller, request_id)).encode()
     if len(event) > MAX_PAYLOAD_BYTES:
         raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, _TOO_LARGE)
@@ -41,7 +45,7 @@ async def call_url(
         request_id=request_id,
         function_arn=function.qualified_arn(qualifier) if qualifier else function.arn,
         payload=event,
-        trace_id=request.headers.get("x-amzn-trace-id") or new_trace_id(request_id),
+        trace_id=trace_id_of(request.headers, request_id),
     )
     done = await invoker.invoke(version, invocation)
     extra = [("x-amzn-RequestId", request_id), *start_headers(done)]
@@ -99,35 +103,38 @@ def url_event(
 def url_response(payload: bytes, extra: list[tuple[str, str]]) -> HttpResponse:
     """Turn what the handler returned into an HTTP response.
 
-    An object with `statusCode` is the response; anything else is the body of a 200, in JSON."""
+    An object with `statusCode` is the response; anything else is the body of a 200 as it is. A
+    502 where HTTP could not carry what the handler wants."""
     try:
         result = json.loads(payload)
     except (ValueError, RecursionError):
         return _plain(502, {"Message": "Internal Server Error"}, extra)
     if not isinstance(result, dict) or "statusCode" not in result:
-        body = result if isinstance(result, str) else json.dumps(result)
-        return HttpResponse(200, [("content-type", "application/json"), *extra], body.encode())
+        return HttpResponse(200, [("content-type", "application/json"), *extra], payload)
     try:
         return _structured(result, extra)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return _plain(502, {"Message": "Internal Server Error"}, extra)
 
 
 def _structured(result: dict[str, Any], extra: list[tuple[str, str]]) -> HttpResponse:
     status = int(result["statusCode"])
-    if not 100 <= status <= 599:
+    if not 200 <= status <= 599:  # a 1xx is no answer: the client would wait on
         raise ValueError(f"status {status}")
     headers = {str(k).lower(): str(v) for k, v in (result.get("headers") or {}).items()}
     headers.setdefault("content-type", "application/json")
-    given = result.get("body", "")
+    given = result.get("body") or ""
     text = given if isinstance(given, str) else json.dumps(given)
     body = base64.b64decode(text, validate=True) if result.get("isBase64Encoded") else text.encode()
-    sent = [(k, v) for k, v in headers.items() if k not in _HOP_BY_HOP]
-    sent += [("set-cookie", str(cookie)) for cookie in result.get("cookies") or []]
+    dropped = _HOP_BY_HOP | {name.lower() for name, _ in extra}
+    sent = [(name, value) for name, value in headers.items() if name not in dropped]
+    cookies = result.get("cookies") or []
+    if not isinstance(cookies, list):
+        raise TypeError("cookies are no list")
+    sent += [("set-cookie", str(cookie)) for cookie in cookies]
     for name, value in sent:
-        if not name.isascii() or any(c in f"{name}{value}" for c in "\r\n\0") or not name:
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise ValueError("a header that HTTP cannot carry")
-        value.encode("latin-1")
     return HttpResponse(status, [*sent, *extra], body)
 
 
