@@ -100,7 +100,7 @@ class Config:
                 raise ConfigError(f"{name} must be between {low} and {high}")
 
 
-def _convert(name: str, kind: type, given: Any) -> Any:
+def _convert(name: str, kind: Any, given: Any) -> Any:
     if kind is bool and isinstance(given, str):
         truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if given.lower() not in truth:
