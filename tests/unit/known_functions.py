@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class Logs:
 
     text: bytes = b""
     feed: list[bytes] = field(default_factory=list)
+    endless: bool = False
 
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
         return self.text[-max_bytes:]
@@ -97,6 +99,8 @@ class Logs:
     async def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
         for text in self.feed:
             yield text
+        if self.endless:
+            await asyncio.Event().wait()
 
 
 @dataclass
@@ -142,9 +146,11 @@ class FrontDoor:
         *,
         signed: bool = True,
         gone: bool = False,
+        stays: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request; `body` in the pieces given. `gone`: the client leaves after them."""
+        """One request; `body` in the pieces given. The client leaves as soon as it has sent its
+        request, unless it `stays`; `gone`: in the midst of it."""
         path, _, query = target.partition("?")
         known = {"host": "127.0.0.1:9000", **(headers or {})}
         if signed:
@@ -166,6 +172,8 @@ class FrontDoor:
         answer = Answer()
 
         async def receive() -> MutableMapping[str, Any]:
+            if stays and not messages:
+                await asyncio.Event().wait()
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
         async def send(message: MutableMapping[str, Any]) -> None:
