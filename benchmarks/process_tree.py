@@ -42,6 +42,11 @@ def open_files(pid: int) -> set[str]:
     return set()
 
 
+def pid_namespace(pid: int) -> str:
+    """`pid:[…]`; empty when it is gone or not ours to see."""
+    return _target(Path(f"/proc/{pid}/ns/pid"))
+
+
 def pss_bytes(pid: int) -> int:
     """Proportional set size: shared pages count in parts. 0 when it is gone."""
     for line in _read(pid, "smaps_rollup").splitlines():

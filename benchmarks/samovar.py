@@ -26,6 +26,9 @@ _READY = "samovar ready "
 _UPDATE_LIMIT_S = 60.0
 _revisions = itertools.count(1)
 
+Cell = list[int]
+"""The processes of one instance, or of one blank."""
+
 
 @dataclass(slots=True)
 class Samovar:
@@ -76,22 +79,32 @@ class Samovar:
         below = process_tree.descendants(self.pid)
         return next(pid for pid in below if "samovar.sandbox" in process_tree.command_line(pid))
 
-    def zygotes(self) -> list[int]:
+    def zygote(self) -> int:
         """The process that all others of our one runtime are forks of: the oldest."""
-        return process_tree.descendants(self.supervisor())[:1]
+        return process_tree.descendants(self.supervisor())[0]
 
-    def spare(self) -> list[int]:
+    def spare(self) -> list[Cell]:
         """Blanks that wait for code."""
         instances = self.instances()
-        return [pid for pid in self._forks() if pid not in instances]
+        return [cell for cell in self._cells() if cell not in instances]
 
-    def instances(self) -> list[int]:
+    def instances(self) -> list[Cell]:
         """Instances: their stdout is a pipe that the server reads."""
         pipes = {name for name in process_tree.open_files(self.pid) if name.startswith("pipe:")}
-        return [pid for pid in self._forks() if process_tree.stdout_of(pid) in pipes]
+        stdout_of = process_tree.stdout_of
+        return [cell for cell in self._cells() if pipes & {stdout_of(pid) for pid in cell}]
 
-    def _forks(self) -> list[int]:
-        return process_tree.descendants(self.supervisor())[1:]
+    def _cells(self) -> list[Cell]:
+        """All processes below the supervisor but the zygote, by the pid namespace they are in;
+        each by itself where they have none of their own."""
+        cells: dict[str, Cell] = {}
+        host = process_tree.pid_namespace(self.pid)
+        zygote = self.zygote()
+        for pid in process_tree.descendants(self.supervisor()):
+            namespace = process_tree.pid_namespace(pid)
+            if pid != zygote:
+                cells.setdefault(str(pid) if namespace == host else namespace, []).append(pid)
+        return list(cells.values())
 
     def _wait(self, name: str, key: str, value: str) -> None:
         raw = request("GET", f"{API}/{name}/configuration")

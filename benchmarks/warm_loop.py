@@ -59,7 +59,7 @@ while True:
             if order == b"blank":
                 gc.enable()
                 prepare(fds[2])
-                os.read(fds[2], 1)
+            os.read(fds[2], 1)
             os.dup2(fds[1], 1)
             os.dup2(fds[1], 2)
             os.closerange(fds[0] + 1, 100)
@@ -71,8 +71,12 @@ while True:
     control.send(b"%d" % pid)
 """
 
-IDLE_S = 0.06
-"""How long a blank is left alone: longer than it waits before it rehearses, and rehearses."""
+KINDS = {
+    "forked on demand": (b"fork", 0.0),
+    "blank, taken before it rehearsed": (b"blank", 0.01),
+    "blank, rehearsed": (b"blank", 0.06),
+}
+"""What to ask the zygote for, and how long to leave it alone."""
 
 
 class Instance:
@@ -105,9 +109,9 @@ class Instance:
             if frames:
                 return frames[0]
 
-    def settle(self) -> None:
-        """Wait until it has nothing to do any more."""
-        select.select([self.channel], [], [], IDLE_S)
+    def leave_alone(self, seconds: float) -> None:
+        """Let it do what it does unasked."""
+        select.select([self.channel], [], [], seconds)
 
     def close(self) -> None:
         """End it."""
@@ -125,8 +129,10 @@ def zygote(python: str) -> Iterator[socket.socket]:
     command = [python, "-I", "-S", "-c", ZYGOTE, str(ROOT / "src"), str(theirs.fileno())]
     with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL):
         theirs.close()
-        yield ours
-        ours.close()
+        try:
+            yield ours
+        finally:
+            ours.close()  # which ends it
 
 
 def warm(control: socket.socket, task_root: str, seconds: float) -> dict[str, float]:
@@ -152,27 +158,27 @@ def warm(control: socket.socket, task_root: str, seconds: float) -> dict[str, fl
 
 
 def cold(control: socket.socket, task_root: str, repeats: int) -> dict[str, dict[str, float]]:
-    """Init and first invocation of a fork, and of a blank that has waited; one after the other."""
+    """Init and first invocation of each kind of instance, in turns."""
     frame = wire.encode(wire.INVOKE, _invoke_meta(), b'{"name": "tea"}')
     samples: dict[str, dict[str, list[float]]] = {}
     for _ in range(repeats):
-        for order in (b"fork", b"blank"):
+        for name, (order, seconds) in KINDS.items():
             instance = Instance(control, order, task_root)
-            instance.settle()
+            instance.leave_alone(seconds)
             begun = time.perf_counter()
-            kind, meta, _ = instance.init()
+            kind, meta, body = instance.init()
             ready = time.perf_counter()
-            assert kind == wire.READY, kind
+            assert kind == wire.READY, body
             assert instance.ask(frame)[0] == wire.RESPONSE
             done = time.perf_counter()
             instance.close()
-            of = samples.setdefault(order.decode(), {"init": [], "until ready": [], "first": []})
+            of = samples.setdefault(name, {"init": [], "until ready": [], "first": []})
             of["init"].append(meta["init_ms"])
             of["until ready"].append((ready - begun) * 1e3)
             of["first"].append((done - ready) * 1e3)
     return {
-        order: {f"{what} p50 ms": median(values) for what, values in of.items()}
-        for order, of in samples.items()
+        name: {f"{what} p50 ms": median(values) for what, values in of.items()}
+        for name, of in samples.items()
     }
 
 

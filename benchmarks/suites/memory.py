@@ -35,8 +35,8 @@ def measure(setting: Setting) -> Findings:
 
 
 def _weigh(server: Samovar, findings: Findings) -> Findings:
-    instances = [_mib([pid]) for pid in server.instances()]
-    blanks = [_mib([pid]) for pid in server.spare()]
+    instances = [_mib(cell) for cell in server.instances()]
+    blanks = [_mib(cell) for cell in server.spare()]
     if len(instances) < _INSTANCES:
         raise NotAvailableError(f"{len(instances)} of {_INSTANCES} instances can be seen")
     findings.samples = {"instance MiB": instances, "blank MiB": blanks}
@@ -44,7 +44,7 @@ def _weigh(server: Samovar, findings: Findings) -> Findings:
     roles = {
         "server": [server.pid],
         "supervisor": [server.supervisor()],
-        "zygote": server.zygotes(),
+        "zygote": [server.zygote()],
     }
     findings.figures = [
         Figure("an idle instance", median(instances), "MiB", aim=AIM_MIB, note=note),
