@@ -25,7 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     console = Console(width=None if sys.stdout.isatty() else 180)
     facts = machine.facts()
     console.print(machine.summary(facts), highlight=False)
