@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from samovar import __version__, banner
@@ -33,6 +32,7 @@ from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
 from samovar.frontend.own import OwnRoutes
+from samovar.http_server import BACKLOG, HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import PlatformError
@@ -52,8 +52,6 @@ CODE_CACHE_BYTES = 4 * 1024**3
 MEMORY_SHARE = 0.9
 """Of the machine's memory, what instances may be promised by default."""
 
-CONNECTIONS_CLOSE_S = 5
-BACKLOG = 2048
 
 log = telemetry.get_logger("server")
 
@@ -96,7 +94,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
         if config.examples:
             example = await deploy_examples(built.control)
         stop = _stop_signal()
-        server = _server(built.application)
+        server = HttpServer(built.application)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.serve(sockets=[listener]))
             tasks.create_task(_warm_up(built))
@@ -235,33 +233,6 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             ) from error
         listener.listen(BACKLOG)
         yield listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own idea of signals: draining is ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(application: Application) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            application,
-            http="httptools",
-            loop="none",
-            lifespan="off",
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=CONNECTIONS_CLOSE_S,
-            timeout_keep_alive=75,
-            backlog=BACKLOG,
-        )
-    )
 
 
 def _stop_signal() -> asyncio.Event:

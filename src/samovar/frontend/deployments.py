@@ -8,6 +8,7 @@ made ready, and the version's state moves. An invocation that comes in between w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 from samovar.frontend.catalog import Catalog
@@ -91,6 +92,8 @@ class Deployments:
             log.exception("the result of a deployment was not kept", function=version.arn)
             return
         self._catalog.forget(version.id)
+        with contextlib.suppress(PlatformError):  # so that the first request need not read it
+            await self._catalog.resolve(version.id, version.version)
 
 
 def _succeeded(version: FunctionVersion) -> FunctionVersion:
