@@ -102,6 +102,21 @@ async def test_an_instance_whose_process_ends_but_whose_channel_is_held_open_end
         holder.close()
 
 
+async def test_an_answer_of_what_a_process_left_behind_is_the_last_one(tmp_path):
+    async with machine(tmp_path, Behaviour(on_invoke=NOTHING)) as built:
+        instance = await built.idle(timeout_s=60)
+        child = instance._guest_channel.dup()
+        running = asyncio.create_task(built.invoke())
+        await until(lambda: instance.invocations)
+        instance.end(Exit(code=0))
+        await asyncio.wait([instance.exited])
+        child.send(respond(b"1").send)
+        assert (await running).payload == b"1"
+        await until(lambda: built.exits == [ID])
+        assert built.leftovers() == {}
+        child.close()
+
+
 async def test_a_worker_that_closes_stops_everything(tmp_path):
     async with machine(tmp_path) as built:
         for name in ("i-1", "i-2", "i-3"):
