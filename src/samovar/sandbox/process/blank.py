@@ -56,6 +56,8 @@ class Isolation:
         self.landlock = "landlock" in layers
         self.processes_limit = settings["processes_limit"]
         self.own_proc = settings["own_proc"]
+        self.supervisor_fd = os.pidfd_open(os.getppid())
+        self.home_fd = os.pidfd_open(os.getpid())
 
     def clone_flags(self) -> int:
         """The namespaces to fork a blank into; its pid namespace is there before (`reaper`)."""
@@ -80,7 +82,8 @@ def live(
 ) -> NoReturn:
     """Become a blank, then the instance that the supervisor assigns. Never returns.
 
-    `fds` are the control socket, the cgroups' attach files, and the network namespace if any."""
+    `fds` are the control socket, the cgroups' attach files, the network namespace if any, and
+    what the zygote needed."""
     control = fds[0]
     try:
         try:
@@ -105,7 +108,7 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         # The process itself, and by "0": writing a pid costs milliseconds after a pause (RCU).
         os.write(fd, b"0")
     if request["network"]:
-        sys_.setns(fds[-1], sys_.CLONE_NEWNET)
+        sys_.setns(fds[1 + len(attach_fds)], sys_.CLONE_NEWNET)
     if attach_fds and isolation.processes:
         sys_.unshare(sys_.CLONE_NEWCGROUP)
     if isolation.mounts:
@@ -114,8 +117,8 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     _limit(isolation)
     _drop_privileges(isolation, request["uid"])
     sys_.die_with_parent(signal.SIGKILL)
-    if sys_.hung_up(fds[0]):
-        os._exit(1)  # the supervisor died before the parent-death signal was in force
+    if sys_.has_ended(isolation.supervisor_fd):  # before that was in force
+        os._exit(1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     if isolation.landlock and isolation.mounts:

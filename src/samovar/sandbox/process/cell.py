@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from samovar.sandbox.process import children
 from samovar.sandbox.process import syscalls as sys_
@@ -51,22 +51,19 @@ class Cell:
     resources: Resources
     pid: int = 0
     """0 until the zygote has told."""
-    reaper_pid: int = 0
-    """Pid 1 of its pid namespace; 0 where it has none."""
-    living: set[int] = field(default_factory=set)
-    """Which of these two have not been reaped."""
     end: children.End | None = None
-    """How its process ended."""
+    """How its process ended, or its reaper did."""
     ready: bool = False
     mount_ns_fd: int = -1
     start: Start | None = None
     failure: str | None = None
 
     def kill(self) -> None:
-        """Have it end; its processes are to be reaped."""
-        target = self.reaper_pid or self.pid
-        if target in self.living:
-            children.kill(target)
+        """Have it end; that is to be reaped."""
+        if self.resources.reaper:
+            self.resources.reaper.kill()
+        elif self.end is None:  # else its number may be another's
+            children.kill(self.pid)
 
     def peak_memory_bytes(self) -> int:
         """The most that it has used; to be asked before its cgroup is removed."""

@@ -45,7 +45,7 @@ class Children:
             self._strangers.pop(pid, None)
             self._known[pid] = on_end
         else:
-            on_end(self._strangers.pop(pid, _KILLED))
+            on_end(self._strangers.pop(pid, END_UNKNOWN))
 
     def reap(self) -> None:
         """Take note of all that have ended."""
@@ -79,7 +79,8 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-_KILLED = End(-signal.SIGKILL, 0)
+END_UNKNOWN = End(-signal.SIGKILL, 0)
+"""Of a process that was none of ours, or of which nobody knows."""
 
 
 def _is_child(pid: int) -> bool:

@@ -12,20 +12,18 @@ what it makes there; all but a uid per instance and a network with a way out can
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from samovar.model.isolation import Layer
 from samovar.sandbox.process import landlock, rootfs, seccomp
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.cgroup import CgroupTree
-from samovar.sandbox.process.reaper import Reaper
-
-if TYPE_CHECKING:
-    from samovar.sandbox.process.network import NetworkPool
+from samovar.sandbox.process.children import Children
+from samovar.sandbox.process.network import NetworkPool, NetworkUnavailable
+from samovar.sandbox.process.reaper import ReaperPool
 
 SWITCHED_OFF = "switched off"
 
@@ -120,13 +118,9 @@ def _try_processes(user_namespace: bool) -> None:
     if user_namespace:
         enter_user_namespace()
     sys_.unshare(sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        first = Reaper(theirs.fileno(), sibling=False)
-        first.enter()
-        _wait_for(os.fork() or os._exit(0))
-        first.kill()
-        first.close()
+    pool = ReaperPool(Children(), user_namespace=user_namespace)
+    sys_.setns(pool.take().fd, sys_.CLONE_NEWPID)
+    _wait_for(os.fork() or os._exit(0))
 
 
 def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:
@@ -136,7 +130,7 @@ def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:
     if own_proc:  # it shows a pid namespace, so it takes one
         sys_.unshare(sys_.CLONE_NEWPID)
     sys_.unshare(sys_.CLONE_NEWNS)
-    rootfs.enter_template_root(prefix, range(1), user_namespace)
+    rootfs.enter_template_root(prefix, range(1), None, user_namespace)
     pid = os.fork()
     if pid == 0:
         try:
@@ -216,11 +210,6 @@ def _survey_network(
         missing[Layer.NETWORK] = (
             "without root an own network would have no way out: instances share the host's"
         )
-        return None
-    try:
-        from samovar.sandbox.process.network import NetworkPool, NetworkUnavailable
-    except ImportError:
-        missing[Layer.NETWORK] = "not built yet"
         return None
     try:
         pool = NetworkPool.open(name)

@@ -1,4 +1,4 @@
-"""What each instance holds of the machine: a cgroup, a network namespace, a uid.
+"""What each instance holds of the machine: a cgroup, a network and a pid namespace, a uid.
 
 How this works. A blank takes a set (`Resources`) when it is forked and gives it back when no
 process of it is left. A cgroup that the kernel still calls busy is tried again until it goes.
@@ -11,19 +11,22 @@ import hashlib
 import heapq
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from samovar.model.isolation import Layer
 from samovar.sandbox.process.cgroup import Cgroup
+from samovar.sandbox.process.children import Children
 from samovar.sandbox.process.layers import Ground
-
-if TYPE_CHECKING:
-    from samovar.sandbox.process.network import NetworkNamespace
+from samovar.sandbox.process.network import NetworkNamespace
+from samovar.sandbox.process.reaper import Reaper, ReaperPool
 
 # systemd's "Users, Groups, UIDs and GIDs" lists 0x70000000 up to 0x7ffffffe as unused by anyone.
 _UID_BASE = 0x70000000
 _UIDS_PER_SERVER = 1 << 13
 _SERVERS = (1 << 28) // _UIDS_PER_SERVER
+
+_READY = 8
+"""Network and pid namespaces, besides those that blanks hold; some 0.3 MiB of the kernel's memory
+each."""
 
 NAMED_UIDS = 1024
 """How many of them, from the lowest, are in an instance's /etc/passwd."""
@@ -36,6 +39,7 @@ class Resources:
     uid: int
     cgroup: Cgroup | None
     network: NetworkNamespace | None
+    reaper: Reaper | None
 
     def attach_fds(self) -> list[int]:
         """What the instance's first process writes "0" into, to be in its cgroup."""
@@ -45,8 +49,13 @@ class Resources:
 class ResourcePool:
     """Hands out resources and takes them back."""
 
-    def __init__(self, name: str, ground: Ground) -> None:
+    def __init__(self, name: str, ground: Ground, children: Children) -> None:
         self._ground = ground
+        self._reapers = (
+            ReaperPool(children, user_namespace=ground.user_namespace)
+            if Layer.PROCESSES in ground.layers
+            else None
+        )
         self._own_uids = Layer.USER in ground.layers
         self._free_uids = list(uid_range(name))  # a heap: the lowest first, see NAMED_UIDS
         self._count = 0
@@ -55,7 +64,7 @@ class ResourcePool:
         """Raises `OSError` where the machine has no more."""
         self._count += 1
         ground = self._ground
-        resources = Resources(0, None, None)
+        resources = Resources(0, None, None, None)
         try:
             if self._own_uids:
                 resources.uid = self._take_uid()
@@ -65,6 +74,8 @@ class ResourcePool:
                     resources.cgroup.set_pids(PIDS_PER_INSTANCE)
             if ground.networks:
                 resources.network = ground.networks.take()
+            if self._reapers:
+                resources.reaper = self._reapers.take()
         except OSError:
             self.give_back(resources)
             raise
@@ -84,10 +95,20 @@ class ResourcePool:
             resources.uid = 0
         return True
 
-    def fill(self, count: int) -> None:
-        """Have network namespaces ready for `count` more instances."""
-        if self._ground.networks:
-            self._ground.networks.fill(count)
+    def fill_one(self) -> bool:
+        """Make one more of what can be made ahead of time; return whether that was called for."""
+        networks, reapers = self._ground.networks, self._reapers
+        try:
+            return bool(
+                (networks and networks.fill_one(_READY)) or (reapers and reapers.fill_one(_READY))
+            )
+        except OSError:
+            return False  # whoever needs one is told why
+
+    def close(self) -> None:
+        """Have what nobody has taken end."""
+        if self._reapers:
+            self._reapers.close()
 
     def _take_uid(self) -> int:
         if not self._free_uids:

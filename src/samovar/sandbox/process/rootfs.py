@@ -66,10 +66,13 @@ _READ_ONLY = ("bus", "fs", "irq", "sys")
 # ---------------------------------------------------------------- the template root
 
 
-def enter_template_root(prefix: str, uids: range, user_namespace: bool) -> None:
+def enter_template_root(
+    prefix: str, uids: range, nameservers: list[str] | None, user_namespace: bool
+) -> None:
     """Leave the host's file system for a minimal one, for ever. The caller's namespace is new.
 
-    `prefix` is the interpreter's installation; `uids` are those that instances may have."""
+    `prefix` is the interpreter's installation; `uids` are those that instances may have;
+    `nameservers` those that they reach, None where they share the host's network."""
     sys_.mount(None, "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, "size=8m,mode=755")  # noqa: S108 - a mount point
     os.mkdir("/tmp" + _HOST)  # noqa: S108
@@ -77,7 +80,7 @@ def enter_template_root(prefix: str, uids: range, user_namespace: bool) -> None:
     os.chdir("/")
     os.mkdir(_ROOT)
     sys_.mount("tmpfs", _ROOT, "tmpfs", _QUIET, "size=8m,mode=755")
-    _fill_root(prefix, uids)
+    _fill_root(prefix, uids, nameservers)
     if user_namespace:
         os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
         sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)
@@ -88,7 +91,7 @@ def enter_template_root(prefix: str, uids: range, user_namespace: bool) -> None:
     _freeze_root()
 
 
-def _fill_root(prefix: str, uids: range) -> None:
+def _fill_root(prefix: str, uids: range, nameservers: list[str] | None) -> None:
     for name in _EMPTY_DIRECTORIES:
         os.mkdir(_inside(name))
     _bind_read_only("/usr")
@@ -101,7 +104,7 @@ def _fill_root(prefix: str, uids: range) -> None:
     if not (prefix + "/").startswith("/usr/"):
         _bind_read_only(prefix)
     _make_dev()
-    _make_etc(uids)
+    _make_etc(uids, nameservers)
 
 
 def _inside(path: str) -> str:
@@ -130,7 +133,7 @@ def _make_dev() -> None:
         os.symlink(target, _inside("dev/" + name))
 
 
-def _make_etc(uids: range) -> None:
+def _make_etc(uids: range, nameservers: list[str] | None) -> None:
     # Whichever of them an instance has, it is this one user.
     passwd = "".join(f"{USER_NAME}:x:{uid}:{uid}::/tmp:/bin/sh\n" for uid in uids)
     group = "".join(f"{USER_NAME}:x:{uid}:\n" for uid in uids)
@@ -144,7 +147,7 @@ def _make_etc(uids: range) -> None:
         if content is not None:
             files[name] = content
     files.setdefault("nsswitch.conf", _NSSWITCH)
-    files["resolv.conf"] = _resolver()
+    files["resolv.conf"] = _resolver(nameservers)
     for name in _ETC_DIRECTORIES:
         if os.path.isdir(_HOST + "/etc/" + name):
             _bind_read_only("/etc/" + name)
@@ -167,13 +170,14 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _resolver() -> bytes:
-    """The host's name servers; a stub on loopback is out of reach for an instance."""
-    stub = _read(_HOST + "/etc/resolv.conf") or b""
-    servers = [line.split()[1] for line in stub.splitlines() if line.startswith(b"nameserver ")]
-    if any(server.startswith((b"127.", b"::1")) for server in servers):
-        return _read(_HOST + "/run/systemd/resolve/resolv.conf") or stub
-    return stub
+def _resolver(nameservers: list[str] | None) -> bytes:
+    """The host's own resolv.conf where its network is shared, else what can be reached of it."""
+    text = _read(_HOST + "/etc/resolv.conf") or b""
+    if nameservers is None:
+        return text
+    kept = [line for line in text.splitlines() if line.startswith((b"search ", b"options "))]
+    kept += [b"nameserver " + server.encode() for server in nameservers]
+    return b"".join(line + b"\n" for line in kept)
 
 
 def _freeze_root() -> None:

@@ -21,16 +21,16 @@ from samovar.sandbox.process import blank, children, link, zygote
 from samovar.sandbox.process.cell import Cell, Start
 from samovar.sandbox.process.children import Children
 from samovar.sandbox.process.event_loop import EventLoop
+from samovar.sandbox.process.leisure import Leisure
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.resources import ResourcePool
 
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
-_REFILL_DELAY_S = 0.02
-"""After the last start: about the init phase of a small function."""
-_REFILL_AT_LATEST_S = 0.2
-"""After the first blank was missing, however busy it is."""
-_MAX_BACKOFF_S = 5.0
+_RETRY_S = 0.02
+_MAX_RETRY_S = 5.0
+_MOST_FAILURES = 3
+"""In a row: then starts fail rather than wait for one more zygote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +54,30 @@ class Keeper:
     """Make an instance of a ready blank; the last argument is its origin."""
     fail: Callable[[Start, str], None]
     """A start will not come to be."""
+    expect: Callable[[Cell, Runtime], None]
+    """A cell begins; `Runtime.lost` is to be called if it ends before it is assigned."""
     admit: Callable[[Cell, Runtime], None]
-    """A cell's pid is known; `Runtime.lost` is to be called if it dies as a blank."""
-    bury: Callable[[Cell], None]
-    """A cell without a process, or whose process nobody knows."""
+    """A cell's pid is known."""
+    abandon: Callable[[Cell, Runtime], None]
+    """A cell will not come to be."""
     children: Children
     """Where a zygote's pid is to be known."""
-    lost_touch: Callable[[], None]
-    """A zygote has ended: there may be processes of which it had no time to tell."""
 
 
 class Runtime:
     """See the module."""
 
     def __init__(
-        self, recipe: Recipe, loop: EventLoop, resources: ResourcePool, keeper: Keeper
+        self,
+        recipe: Recipe,
+        loop: EventLoop,
+        leisure: Leisure,
+        resources: ResourcePool,
+        keeper: Keeper,
     ) -> None:
         self._recipe = recipe
         self._loop = loop
+        self._leisure = leisure
         self._resources = resources
         self._keeper = keeper
         self._zygote: Link | None = None
@@ -82,16 +88,16 @@ class Runtime:
         self._idle: deque[Cell] = deque()
         self._waiting: deque[Start] = deque()
         self._preparing: list[Callable[[str | None], None]] = []
-        self._refills = 0
-        self._refill_generation = 0
-        self._deadline_set = False
         self._failures = 0
+        """In a row."""
         self._closed = False
 
     # ------------------------------------------------------------ what the supervisor asks
 
     def prepare(self, done: Callable[[str | None], None]) -> None:
-        """Bring the zygote up and fill the pool, then call `done` (with the reason, if not)."""
+        """Bring the zygote up and a blank, then call `done` (with the reason, if not).
+
+        The other blanks follow at leisure."""
         self._preparing.append(done)
         self._ensure_zygote()
         self._refill()
@@ -115,18 +121,15 @@ class Runtime:
         return False
 
     def lost(self, cell: Cell) -> None:
-        """A blank of this runtime has been reaped."""
-        born = cell in self._idle
-        with contextlib.suppress(ValueError):
+        """A blank of this runtime has ended."""
+        if cell in self._idle:
             self._idle.remove(cell)
-        for seq in [seq for seq, unborn in self._births.items() if unborn is cell]:
-            del self._births[seq]
-            self._loop.unwatch(cell.control.fileno())
-        if not born:
+        elif self._forget_birth(cell):
             self._failures += 1
+            reason = cell.failure or "the blank died"
             if self._waiting:
-                self._keeper.fail(self._waiting.popleft(), cell.failure or "the blank died")
-            self._settle_preparing(cell.failure or "the blank died")
+                self._keeper.fail(self._waiting.popleft(), reason)
+            self._settle_preparing(reason)
         self._refill_soon()
 
     def expects_pids(self) -> bool:
@@ -183,7 +186,7 @@ class Runtime:
             self._zygote.flush()
             return
         if received is None:
-            self._on_zygote_end("its zygote ended before it was up")
+            self._on_zygote_end("its zygote ended")
             return
         message = received[0]
         if "up" in message:
@@ -199,13 +202,11 @@ class Runtime:
     def _on_zygote_end(self, reason: str) -> None:
         was_up = self._up
         self._forget_zygote()
-        for seq in [seq for seq, cell in self._births.items() if not cell.pid]:
-            cell = self._births.pop(seq)
-            self._loop.unwatch(cell.control.fileno())
-            self._keeper.bury(cell)
-        self._keeper.lost_touch()
-        if was_up:
-            self._failures += 1
+        self._failures += 1
+        for cell in [cell for cell in self._births.values() if not cell.pid]:
+            self._forget_birth(cell)
+            self._keeper.abandon(cell, self)
+        if was_up and self._failures < _MOST_FAILURES:
             if self._waiting:
                 self._ensure_zygote()
             else:
@@ -245,12 +246,14 @@ class Runtime:
         self._seq += 1
         cell = Cell(ours, resources)
         self._births[self._seq] = cell
+        self._keeper.expect(cell, self)
         attach_fds = resources.attach_fds()
         network_fds = [resources.network.fd] if resources.network else []
+        pids_fds = [resources.reaper.fd] if resources.reaper else []
         request: Message = {"seq": self._seq, "uid": resources.uid}
         request |= {"cgroups": len(attach_fds), "network": bool(network_fds)}
         with theirs:
-            self._zygote.send(request, [theirs.fileno(), *attach_fds, *network_fds])
+            self._zygote.send(request, [theirs.fileno(), *attach_fds, *network_fds, *pids_fds])
         self._loop.watch(ours.fileno(), lambda: self._on_word(cell))
         return True
 
@@ -259,13 +262,12 @@ class Runtime:
         if cell is None:
             return
         if "pid" in message:
-            cell.pid, cell.reaper_pid = message["pid"], message.get("reaper", 0)
+            cell.pid = message["pid"]
             self._keeper.admit(cell, self)
             self._born(message["seq"], cell)
         else:
             cell.failure = message["failed"]
-            self.lost(cell)
-            self._keeper.bury(cell)
+            self._keeper.abandon(cell, self)
 
     def _on_word(self, cell: Cell) -> None:
         """The one message of a blank: that it is ready, or why not."""
@@ -279,6 +281,15 @@ class Runtime:
             cell.failure = word.decode(errors="replace") or "the blank died"
             cell.kill()  # and `lost` when it has been reaped
 
+    def _forget_birth(self, cell: Cell) -> bool:
+        """Return whether it was one."""
+        for seq, unborn in self._births.items():
+            if unborn is cell:
+                del self._births[seq]
+                self._loop.unwatch(cell.control.fileno())
+                return True
+        return False
+
     def _born(self, seq: int, cell: Cell) -> None:
         """A blank has come to be when it is ready and its pid is known, in any order."""
         if not (cell.ready and cell.pid) or seq not in self._births:
@@ -289,55 +300,36 @@ class Runtime:
             cell.open_mounts()
         if self._waiting:
             self._keeper.assign(cell, self._waiting.popleft(), "fork")
-            self._refill_soon()
         else:
             self._idle.append(cell)
         self._settle_preparing()
-        if self._refills and not self._births:
-            self._refill(one=True)
+        self._refill_soon()
 
     # ------------------------------------------------------------ the pool
-
-    def _refill(self, *, one: bool = False) -> None:
-        """Bring the pool to its size: all at once, or one after the other (to be a good
-        neighbour)."""
-        missing = self._missing()
-        self._refills = 0
-        if missing <= 0 or not self._up:
-            return
-        for _ in range(1 if one else missing):
-            if not self._ask_for_blank():
-                self._refill_soon()
-                return
-        self._refills = missing - 1 if one else 0
 
     def _missing(self) -> int:
         spare_births = max(0, len(self._births) - len(self._waiting))
         return self._recipe.blanks - len(self._idle) - spare_births
 
     def _refill_soon(self) -> None:
-        """Refill when starts have paused, or after a while; later when births keep failing."""
+        """Bring the pool to its size, one blank after the other; later when births fail."""
         if self._closed or self._missing() <= 0:
             return
-        self._refill_generation += 1
-        generation = self._refill_generation
-        backoff = min(_REFILL_DELAY_S * 2**self._failures, _MAX_BACKOFF_S)
-        self._loop.later(backoff, lambda: self._on_refill_timer(generation))
-        if not self._deadline_set:
-            self._deadline_set = True
-            self._loop.later(max(backoff, _REFILL_AT_LATEST_S), lambda: self._on_refill_timer(0))
+        if self._failures:
+            delay_s = min(_RETRY_S * 2**self._failures, _MAX_RETRY_S)
+            self._loop.later(delay_s, lambda: self._leisure.add(self._refill))
+        else:
+            self._leisure.add(self._refill)
 
-    def _on_refill_timer(self, generation: int) -> None:
-        if generation == 0:
-            self._deadline_set = False
-        elif generation != self._refill_generation:
-            return  # there were starts in the meantime
-        if not self._closed:
+    def _refill(self) -> bool:
+        if not self._closed and self._missing() > 0:
             self._ensure_zygote()
-            self._refill(one=True)
+            if self._up and not self._births and not self._ask_for_blank():
+                self._refill_soon()
+        return False  # the blank, when it is born, asks for the next one
 
     def _settle_preparing(self, failure: str | None = None) -> None:
-        if failure is None and (not self._up or self._births):
+        if failure is None and not (self._up and (self._idle or not self._births)):
             return
         preparing, self._preparing = self._preparing, []
         for done in preparing:

@@ -17,11 +17,12 @@ import signal
 from collections.abc import Callable
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import blank, children, interpreters, resources, strays
+from samovar.sandbox.process import blank, interpreters, resources, strays
 from samovar.sandbox.process.cell import Cell, Installer, Start
-from samovar.sandbox.process.children import Children, End
+from samovar.sandbox.process.children import END_UNKNOWN, Children, End
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.layers import Ground
+from samovar.sandbox.process.leisure import Leisure
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.runtime import Keeper, Recipe, Runtime
 
@@ -37,23 +38,24 @@ class Supervisor:
     def __init__(self, driver: Link, loop: EventLoop, settings: Message, ground: Ground) -> None:
         self._driver = driver
         self._loop = loop
+        self._leisure = Leisure(loop)
         self._settings = settings
         self._ground = ground
         self._name = settings["name"]
-        self._resources = resources.ResourcePool(self._name, ground)
+        self._children = Children()
+        self._resources = resources.ResourcePool(self._name, ground, self._children)
         self._installer = Installer()
         self._runtimes: dict[str, Runtime] = {}
         self._starts: dict[str, Start] = {}
-        self._children = Children()
         self._cells: set[Cell] = set()
         """Those whose processes live."""
-        self._lost_touch = False
         self._burials = 0
         self._closing = False
 
     def serve(self) -> None:
         """Run until the driver closes."""
         self._loop.watch_children(self._reap)
+        self._leisure.add(self._resources.fill_one)
         self._watch_driver()
         self._loop.run()
 
@@ -92,7 +94,6 @@ class Supervisor:
         def done(failure: str | None) -> None:
             self._tell({"ev": "prepared", "runtime": name, "failure": failure})
 
-        self._resources.fill(self._settings["blanks"])
         self._runtime(name).prepare(done)
 
     def _start(self, message: Message, fds: list[int]) -> None:
@@ -105,7 +106,9 @@ class Supervisor:
             fds=fds,
         )
         self._starts[start.id] = start
+        self._leisure.start_has_come()
         self._runtime(start.runtime).take(start)
+        self._leisure.add(self._resources.fill_one)
 
     def _settle(self, instance_id: str, vcpus: float) -> None:
         start = self._starts.get(instance_id)
@@ -134,21 +137,25 @@ class Supervisor:
                 assign=self._assign,
                 fail=self._fail,
                 admit=self._admit,
-                bury=self._bury,
+                expect=self._expect,
+                abandon=self._abandon,
                 children=self._children,
-                lost_touch=self._on_zygote_end,
             )
             recipe = self._recipe(interpreter)
-            self._runtimes[name] = Runtime(recipe, self._loop, self._resources, keeper)
+            self._runtimes[name] = Runtime(
+                recipe, self._loop, self._leisure, self._resources, keeper
+            )
         return self._runtimes[name]
 
     def _recipe(self, interpreter: str) -> Recipe:
         uids = resources.uid_range(self._name)[: resources.NAMED_UIDS]
+        networks = self._ground.networks
         settings = {
             "layers": sorted(self._ground.layers),
             "user_namespace": self._ground.user_namespace,
             "own_proc": self._ground.own_proc,
             "processes_limit": self._processes_limit(),
+            "nameservers": networks.nameservers if networks else None,
             "uids": [uids.start, uids.stop] if self._has(Layer.USER) else [0, 1],
             "prefix": interpreters.prefix(interpreter),
             "loop_module": self._settings["loop_module"],
@@ -205,50 +212,51 @@ class Supervisor:
 
     # ------------------------------------------------------------ ends
 
-    def _admit(self, cell: Cell, runtime: Runtime) -> None:
-        pids = {cell.pid, cell.reaper_pid} - {0}
-        cell.living = set(pids)
+    def _expect(self, cell: Cell, runtime: Runtime) -> None:
+        """A cell begins: learn when all of it has ended."""
         self._cells.add(cell)
-        for pid in pids:
-            self._children.adopt(pid, functools.partial(self._on_end, cell, runtime, pid))
-        self._settle_strangers()
+        if cell.resources.reaper:
+            cell.resources.reaper.on_end = functools.partial(self._on_end, cell, runtime)
+
+    def _admit(self, cell: Cell, runtime: Runtime) -> None:
+        self._children.adopt(cell.pid, functools.partial(self._on_process_end, cell, runtime))
+        self._forget_strangers()
 
     def _reap(self) -> None:
         self._children.reap()
-        self._settle_strangers()
+        self._forget_strangers()
         self._finish_closing()
 
-    def _settle_strangers(self) -> None:
-        """Once nobody can claim a child any more, those that nobody has claimed are no cells."""
-        if any(runtime.expects_pids() for runtime in self._runtimes.values()):
-            return
-        self._children.forget_strangers()
-        if self._lost_touch and self._has(Layer.PROCESSES):  # without, orphans are children, too
-            self._lost_touch = False
-            for pid in strays.children() - self._children.known:
-                children.kill(pid)
+    def _forget_strangers(self) -> None:
+        if not any(runtime.expects_pids() for runtime in self._runtimes.values()):
+            self._children.forget_strangers()
 
-    def _on_zygote_end(self) -> None:
-        """It may have forked what it had no time to tell of."""
-        self._lost_touch = True
-        self._settle_strangers()
+    def _on_process_end(self, cell: Cell, runtime: Runtime, end: End) -> None:
+        cell.end = cell.end or end
+        if cell.resources.reaper:
+            cell.kill()  # what it has started ends with its namespace; then comes `_on_end`
+        else:
+            self._on_end(cell, runtime, end)
 
-    def _on_end(self, cell: Cell, runtime: Runtime, pid: int, end: End) -> None:
-        cell.living.discard(pid)
-        if pid == cell.pid:
-            cell.end = end
-            if cell.start is None:
-                runtime.lost(cell)
-        if cell.living:
-            cell.kill()
-            return
+    def _on_end(self, cell: Cell, runtime: Runtime, end: End) -> None:
+        """No process of a cell is left (or, without a pid namespace, not its first one)."""
+        cell.end = cell.end or end
+        cell.resources.reaper = None
         self._cells.discard(cell)
         start = cell.start
         if start is None:
+            runtime.lost(cell)
             self._bury(cell)
             return
         how = self._cause(cell, start)
         self._bury(cell, lambda: self._end(start, how))
+
+    def _abandon(self, cell: Cell, runtime: Runtime) -> None:
+        """A cell that will not come to be; its process, if there is one, ends for lack of us."""
+        if cell.resources.reaper:
+            cell.kill()
+        else:
+            self._on_end(cell, runtime, END_UNKNOWN)
 
     def _cause(self, cell: Cell, start: Start) -> Message:
         if cell.failure:
@@ -300,12 +308,13 @@ class Supervisor:
                 if cell.pid:
                     cell.kill()
                 else:
-                    self._bury(cell)
+                    self._abandon(cell, runtime)
+        self._resources.close()
         for start in list(self._starts.values()):
             self._stop(start.id)
         self._loop.later(_CLOSE_LIMIT_S, self._loop.stop)
         self._finish_closing()
 
     def _finish_closing(self) -> None:
-        if self._closing and not (self._cells or self._burials or self._starts):
+        if self._closing and not (self._children.known or self._burials or self._starts):
             self._loop.stop()

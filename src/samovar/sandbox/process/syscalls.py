@@ -28,7 +28,6 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 _CLONE_PARENT = 0x00008000
-_CLONE_PIDFD = 0x00001000
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_CHILD_SETTID = 0x01000000
 
@@ -201,11 +200,9 @@ def close_from(first_fd: int) -> None:
         os.closerange(first_fd, os.sysconf("SC_OPEN_MAX"))
 
 
-def hung_up(fd: int) -> bool:
-    """Whether nobody is at the other end of a socket any more."""
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))
+def has_ended(pidfd: int) -> bool:
+    """Whether a process is no more."""
+    return bool(select.select([pidfd], [], [], 0)[0])
 
 
 # ---------------------------------------------------------------- fork
@@ -226,11 +223,11 @@ def _thread_id_address() -> int:
 _tid_address = 0
 
 
-def _clone(flags: int, parent_tid: int, child_tid: int) -> int:
+def _clone(flags: int, child_tid: int) -> int:
     tid, none = _ulong(child_tid), _ulong(0)
     # The last two arguments (child's tid, thread block) are swapped between the architectures.
     last = (tid, none) if _MACHINE == "x86_64" else (none, tid)
-    return int(_syscall(ctypes.c_long(_NR_CLONE), _ulong(flags), none, _ulong(parent_tid), *last))
+    return int(_syscall(ctypes.c_long(_NR_CLONE), _ulong(flags), none, none, *last))
 
 
 def fork_into(flags: int) -> int:
@@ -245,7 +242,7 @@ def fork_into(flags: int) -> int:
     if _tid_address:
         flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = _clone(flags, 0, _tid_address)
+    pid = _clone(flags, _tid_address)
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
@@ -253,14 +250,10 @@ def fork_into(flags: int) -> int:
     return _checked(pid, "clone")
 
 
-def fork_bare(flags: int, *, sibling: bool) -> tuple[int, int]:
-    """Fork what will not live as a Python process: without hooks, and fewer pages touched.
-
-    Returns pid and a pidfd in the caller, (0, -1) in the new process."""
-    pidfd = ctypes.c_int(-1)
-    flags |= _CLONE_PIDFD | (_CLONE_PARENT if sibling else _SIGCHLD)
-    pid = _checked(_clone(flags, ctypes.addressof(pidfd), 0), "clone")
-    return (pid, pidfd.value) if pid else (0, -1)
+def fork_bare(flags: int) -> int:
+    """Fork a child that will not live on as a Python process: without hooks, so it runs no
+    destructors and reseeds nothing. Returns the pid in the caller, 0 in the child."""
+    return _checked(_clone(flags | _SIGCHLD, 0), "clone")
 
 
 def supported() -> bool:

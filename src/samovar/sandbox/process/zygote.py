@@ -9,7 +9,7 @@ single-threaded, and never runs a function's code, so that nothing is in it to b
     → {"layers": [...], ...}                                 first message: the settings
     ← {"up": true} | {"failed": reason}
     → {"seq", "uid", "cgroups": n, "network": bool} + fds    fork a blank
-    ← {"seq", "pid", "reaper": pid} | {"seq", "failed": reason}
+    ← {"seq", "pid"} | {"seq", "failed": reason}
 
 Every fork shares the zygote's address space layout and hash seed; randomness is fresh (`random`
 and OpenSSL reseed after a fork, everything else asks the kernel).
@@ -28,7 +28,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from samovar.sandbox.process import blank, reaper, rootfs
+from samovar.sandbox.process import blank, rootfs
 from samovar.sandbox.process import syscalls as sys_
 
 if TYPE_CHECKING:
@@ -82,30 +82,6 @@ def main(control_fd: int) -> NoReturn:
             os.close(fd)
 
 
-def _serve(
-    control: socket.socket,
-    isolation: blank.Isolation,
-    request: dict[str, Any],
-    fds: list[int],
-    loop: blank.RuntimeLoop,
-) -> None:
-    in_between = False
-    if isolation.processes and isolation.user_namespace:
-        # There is no way back into a pid namespace outside of our user namespace. So a process in
-        # between enters the new one, and tells.
-        try:
-            in_between = sys_.fork_into(0) == 0
-        except OSError as error:
-            _tell(control, {"seq": request["seq"], "failed": str(error)})
-        if not in_between:
-            return
-    _tell(control, _fork(isolation, request, fds, loop))
-    if in_between:
-        os._exit(0)
-    if isolation.processes:
-        reaper.return_home()
-
-
 def _loop(settings: dict[str, Any]) -> blank.RuntimeLoop:
     """Import the runtime loop that instances run."""
     sys.path.append(settings["loop_path"])
@@ -121,7 +97,10 @@ def _settle(isolation: blank.Isolation, settings: dict[str, Any]) -> None:
         sys_.unshare(sys_.CLONE_NEWNS)
         first_uid, past_uid = settings["uids"]
         rootfs.enter_template_root(
-            settings["prefix"], range(first_uid, past_uid), isolation.user_namespace
+            settings["prefix"],
+            range(first_uid, past_uid),
+            settings["nameservers"],
+            isolation.user_namespace,
         )
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1):
@@ -146,39 +125,45 @@ def _add_builtins() -> None:
     site.sethelper()
 
 
+def _serve(
+    control: socket.socket,
+    isolation: blank.Isolation,
+    request: dict[str, Any],
+    fds: list[int],
+    loop: blank.RuntimeLoop,
+) -> None:
+    """Fork a blank, and tell of it."""
+    in_between = False
+    try:
+        if isolation.processes and isolation.user_namespace:
+            # There is no way back into a pid namespace outside of our user namespace, so a process
+            # in between enters the instance's.
+            in_between = sys_.fork_into(0) == 0
+            if not in_between:
+                return
+        _tell(control, {"seq": request["seq"], "pid": _fork(isolation, request, fds, loop)})
+    except OSError as error:
+        _tell(control, {"seq": request["seq"], "failed": str(error)})
+    finally:
+        if in_between:
+            os._exit(0)
+
+
 def _fork(
     isolation: blank.Isolation,
     request: dict[str, Any],
     fds: list[int],
     loop: blank.RuntimeLoop,
-) -> dict[str, Any]:
-    """Fork a blank; return what to tell of it."""
-    try:
-        if not isolation.processes:
-            return {"seq": request["seq"], "pid": _fork_blank(isolation, request, fds, loop)}
-        first = reaper.Reaper(fds[0])
-        try:
-            first.enter()
-            pid = _fork_blank(isolation, request, fds, loop)
-        except OSError:
-            first.kill()
-            raise
-        finally:
-            first.close()
-        return {"seq": request["seq"], "pid": pid, "reaper": first.pid}
-    except OSError as error:
-        return {"seq": request["seq"], "failed": str(error)}
-
-
-def _fork_blank(
-    isolation: blank.Isolation,
-    request: dict[str, Any],
-    fds: list[int],
-    loop: blank.RuntimeLoop,
 ) -> int:
-    pid = sys_.fork_into(isolation.clone_flags())
-    if pid == 0:
-        blank.live(isolation, request, fds, loop)
+    if isolation.processes:
+        sys_.setns(fds[-1], sys_.CLONE_NEWPID)
+    try:
+        pid = sys_.fork_into(isolation.clone_flags())
+        if pid == 0:
+            blank.live(isolation, request, fds, loop)
+    finally:
+        if isolation.processes and not isolation.user_namespace:
+            sys_.setns(isolation.home_fd, sys_.CLONE_NEWPID)
     return pid
 
 
