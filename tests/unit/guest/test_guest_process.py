@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import select
 import signal
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from samovar.guest import wire
-from tests.unit.guest.zygote import StartInstance
+from tests.unit.guest.zygote import ANSWER_WITHIN_S, StartInstance
 
 EXITS: dict[str, tuple[str, int]] = {
     "sys.exit() ends it with 0": ("sys.exit()", 0),
@@ -203,7 +203,7 @@ def test_a_handler_may_be_any_callable(start: StartInstance) -> None:
     assert start(source).invoke().json == "called"
 
 
-@pytest.mark.parametrize("name", ["queue", "random", "samovar", "select"])
+@pytest.mark.parametrize("name", ["queue", "random", "samovar", "selectors"])
 def test_a_functions_own_module_shadows_one_that_the_zygote_has_loaded(
     start: StartInstance, name: str
 ) -> None:
@@ -211,36 +211,77 @@ def test_a_functions_own_module_shadows_one_that_the_zygote_has_loaded(
     assert start(source, **{name: "mine = 'mine'"}).invoke().json == "mine"
 
 
-@pytest.mark.parametrize("waited", [False, True])
-def test_a_prepared_blank_is_an_instance_like_any_other(fork: StartInstance, waited: bool) -> None:
-    source = """
-        import os, sys
-        print("at init")
-        def handler(event, context):
-            loggers = list(logging.root.manager.loggerDict)
-            names = [*sys.modules, *os.environ, *loggers, *sys.path]
-            return [name for name in names if "rehears" in name]
-        import logging
-    """
-    control, theirs = os.pipe()
-    if not waited:
-        os.write(theirs, b"!")
-    instance = fork(source, control_fd=control)
-    if waited:
-        # Nothing comes for longer than it waits before it rehearses.
-        assert select.select([instance.channel], [], [], 0.1)[0] == []
-        os.write(theirs, b"!")
+STATE = """
+    import gc, linecache, logging, os, signal, sys, threading, time, warnings
+    print("at init")
+    def handler(event, context):
+        gc.collect()
+        return {
+            "modules": sorted(sys.modules),
+            "environment": dict(os.environ),
+            "path": sys.path,
+            "classes": sorted(repr(c) for c in object.__subclasses__()),
+            "loggers": sorted(logging.root.manager.loggerDict),
+            "sources": list(linecache.cache),
+            "threads": threading.active_count(),
+            "descriptors": sorted(int(n) for n in os.listdir("/proc/self/fd")),
+            "time zone": time.tzname,
+            "filters": len(warnings.filters),
+            "signals": [str(signal.getsignal(n)) for n in range(1, 32)],
+        }
+"""
+
+
+class Control:
+    """What a blank waits on."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.settimeout(ANSWER_WITHIN_S)
+        self.fd = self._theirs.fileno()
+
+    def assign(self) -> None:
+        self._ours.sendall(b"!")
+
+    def await_prepared(self) -> None:
+        assert self._ours.recv(100) == b"prepared"
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+@pytest.fixture
+def control() -> Iterator[Control]:
+    control = Control()
+    yield control
+    control.close()
+
+
+def test_a_prepared_blank_looks_to_a_function_like_a_fork_on_demand(
+    fork: StartInstance, control: Control
+) -> None:
+    blank = fork(STATE, control_fd=control.fd)
+    control.await_prepared()
+    control.assign()
+    seen = []
+    for instance in (blank, fork(STATE)):
+        assert instance.init().kind == wire.READY
+        seen.append(instance.invoke().json)
+        assert instance.output() == "at init\n"
+    assert seen[0] == seen[1]
+
+
+def test_a_blank_that_gets_its_function_does_not_rehearse(
+    fork: StartInstance, control: Control
+) -> None:
+    control.assign()
+    instance = fork("def handler(e, c): return e", control_fd=control.fd)
     assert instance.init().kind == wire.READY
-    assert instance.invoke().json == ["samovar.guest.rehearsal"]
-    assert instance.output() == "at init\n"
-    os.close(control)
-    os.close(theirs)
+    assert instance.invoke("here").json == "here"
 
 
-def test_a_blank_ends_when_its_control_does(fork: StartInstance) -> None:
-    control, theirs = os.pipe()
-    instance = fork(control_fd=control)
-    os.close(theirs)
-    os.close(control)
-    instance.channel.shutdown(2)
-    assert instance.wait() == 0
+def test_a_blank_ends_when_its_control_does(fork: StartInstance, control: Control) -> None:
+    instance = fork(control_fd=control.fd)
+    control.close()
+    assert instance.wait() == 99  # its zygote's: it has nobody to tell that it is prepared

@@ -41,12 +41,18 @@ while True:
     if order in (b"start", b"blank"):
         pid = os.fork()
         if pid == 0:
-            if order == b"blank":
-                prepare(fds[2]); os.read(fds[2], 1)
-            os.dup2(fds[1], 1); os.dup2(fds[1], 2); control.close()
-            for fd in fds[1:]:
-                os.close(fd)
-            serve(socket.socket(fileno=fds[0]))
+            try:
+                control.close()
+                if order == b"blank":
+                    prepare(fds[2])
+                    os.write(fds[2], b"prepared")
+                    os.read(fds[2], 1)
+                os.dup2(fds[1], 1); os.dup2(fds[1], 2)
+                for fd in fds[1:]:
+                    os.close(fd)
+                serve(socket.socket(fileno=fds[0]))
+            finally:
+                os._exit(99)
         for fd in fds:
             os.close(fd)
         control.send(b"%d" % pid)
@@ -58,15 +64,15 @@ while True:
 def find_interpreter(version: str) -> str | None:
     """A CPython of that version, real rather than a version manager's shim where there is one."""
     candidates = [
-        *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"),
         Path(f"/usr/bin/python{version}"),
         Path(f"/usr/local/bin/python{version}"),
+        *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"),
     ]
-    if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return sys.executable
     for path in candidates:
         if path.exists():
             return str(path)
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return sys.executable
     return shutil.which(f"python{version}")
 
 
@@ -101,7 +107,10 @@ class Zygote:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(ANSWER_WITHIN_S)
+        try:
+            self._process.wait(ANSWER_WITHIN_S)
+        finally:
+            self._process.kill()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +205,8 @@ class Instance:
 
     def close(self) -> None:
         if self._status is None:
+            # Its zygote has not reaped it yet, so the pid is its own. (0 would be us all.)
+            assert self.pid > 0
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
         self.channel.close()
