@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from tests.aws.functions import FunctionFactory, clients_of
-from tests.server import Server, running
+from tests.server import LIVE, Server, running
 from tests.traces import mounts_naming, traces_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_server_outlives_the_tests() -> Iterator[None]:
+    """A test that fails between a server's start and its end must not leave it running."""
+    yield
+    for left in list(LIVE):
+        left.kill()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,10 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | CLIENT_ENVIRONMENT | {"PATH": path} | more
 
 
+LIVE: set[Server] = set()
+"""Started and not stopped yet: what a failing test leaves, `conftest` kills."""
+
+
 class Server:
     """One started server. `ready_line` and `endpoint` are valid after `start`."""
 
@@ -63,6 +67,7 @@ class Server:
                 stderr=stderr,
                 text=True,
             )
+        LIVE.add(self)
         self._reader = threading.Thread(target=self._read_stdout, daemon=True)
         self._reader.start()
         try:
@@ -124,6 +129,7 @@ class Server:
 
     def _close(self) -> None:
         self.stopped = True
+        LIVE.discard(self)
         self._reader.join(STOP_DEADLINE_S)
         if self.process.stdout:
             self.process.stdout.close()
