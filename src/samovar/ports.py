@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
@@ -201,8 +203,7 @@ class Placement(Protocol):
 # ---------------------------------------------------------------- manager
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to send exactly one invocation to one instance."""
 
     instance: InstanceId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
@@ -16,8 +16,7 @@ ATTEMPTS = 3
 another one is leased."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invoked:
+class Invoked(msgspec.Struct, frozen=True):
     """An outcome, and what the answer's headers tell about it."""
 
     outcome: Outcome

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
+
+import msgspec
 
 from samovar.model.errors import ErrorCode, PlatformError
 
@@ -102,12 +103,11 @@ class Request:
             pass
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True):
     """A whole response."""
 
     status: int
-    headers: Iterable[tuple[str, str]] = field(default_factory=list)
+    headers: Iterable[tuple[str, str]] = ()
     body: bytes = b""
 
     async def send(self, send: Send) -> None:

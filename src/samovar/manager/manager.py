@@ -14,7 +14,9 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.pool import Action, Grant, Pool, Reject, Start, Stop, Ticket
@@ -184,7 +186,7 @@ class PoolManager:
         if waited_ms:
             spent = report.timing
             queue_ms = max(0.0, waited_ms - spent.place_ms - spent.start_ms - spent.init_ms)
-            report = replace(report, timing=replace(spent, queue_ms=queue_ms))
+            report = structs.replace(report, timing=structs.replace(spent, queue_ms=queue_ms))
         return Lease(instance, origin.worker, origin.pool.version, report)
 
     def _release(self, pool: Pool, instance: InstanceId, *, survives: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Synchronous request and response: AWS's 6 MB."""
@@ -45,8 +46,7 @@ class ColdCause(StrEnum):
     """The last one crashed, timed out or failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True):
     """One event on its way to one instance."""
 
     request_id: str
@@ -59,8 +59,7 @@ class Invocation:
     want_log_tail: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """Where the time before an invocation ran went, in milliseconds: the `Server-Timing` header
     has it, with the run's own time."""
 
@@ -70,8 +69,7 @@ class Timing:
     init_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What came of an invocation."""
 
     payload: bytes
@@ -84,12 +82,11 @@ class Outcome:
     """False when the instance must not be used again (crash, timeout, protocol breach)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartReport:
+class StartReport(msgspec.Struct, frozen=True):
     """How an instance came to be."""
 
     cause: ColdCause | None
     """None: it was warm."""
     origin: str = "warm"
     """`warm`, `blank` (taken from the blank pool) or `fork` (forked on demand)."""
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing = Timing()
