@@ -19,6 +19,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -96,6 +97,7 @@ def live(
             os.write(control, f"{type(error).__name__}: {error}".encode()[:1000])
             os._exit(1)
         gc.enable()
+        random.seed()
         loop.prepare(control)
         loop.serve(_await_assignment(isolation))
     finally:

@@ -158,7 +158,7 @@ class ReaperPool:
             sys_.setns(self._home_fd, sys_.CLONE_NEWPID)
 
     def _fork(self) -> int:
-        pid = sys_.fork_bare(sys_.CLONE_NEWPID)
+        pid = sys_.fork_child(sys_.CLONE_NEWPID)
         if pid == 0:
             _become_reaper(self._lifeline_fd, self._program_fd)
         return pid

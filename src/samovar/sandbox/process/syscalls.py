@@ -5,11 +5,14 @@ the call's name. `PyDLL` keeps the GIL held, so nothing of the interpreter runs 
 `clone` and the child's first step. Used by the supervisor and by zygotes, so it runs on every
 Python from 3.9 and imports the standard library only.
 
-`fork_into` is `os.fork` with namespaces: it calls the hooks that `os.fork` calls (`random`
-reseeds in one of them) around a raw `clone`, because glibc's `fork` takes no flags. glibc caches
-the thread's id in its thread block; the kernel writes the new one there (CLONE_CHILD_SETTID), or
-`abort` and `pthread_kill` in an instance would signal a stranger. `clone` rather than `clone3`:
-container engines answer `clone3` with ENOSYS, for seccomp cannot look into its argument.
+`fork_into` is a raw `clone`, because glibc's `fork` takes no flags. It calls none of the hooks of
+`os.fork`: what they do is set right locks that other threads may have held, but there is one
+thread; and they would cost each instance 600 kB of pages that it no longer shares. One of them
+reseeds `random`: whoever forks here must do that. (OpenSSL notices the new pid by itself.) glibc
+caches the thread's id in its thread block; the kernel writes the new one there
+(CLONE_CHILD_SETTID), or `abort` and `pthread_kill` in an instance would signal a stranger. `clone`
+rather than `clone3`: container engines answer `clone3` with ENOSYS, for seccomp cannot look into
+its argument.
 """
 
 from __future__ import annotations
@@ -80,8 +83,6 @@ _int, _ulong, _str = ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p
 _libc.mount.argtypes = [_str, _str, _str, _ulong, _str]
 _libc.prctl.argtypes = [_int, _ulong, _ulong, _ulong, _ulong]
 _libc.pthread_self.restype = _ulong
-for _name in ("PyOS_BeforeFork", "PyOS_AfterFork_Parent", "PyOS_AfterFork_Child"):
-    getattr(ctypes.pythonapi, _name).restype = None
 
 
 def _checked(result: int, call: str) -> int:
@@ -241,18 +242,11 @@ def fork_into(flags: int) -> int:
     flags |= _CLONE_PARENT
     if _tid_address:
         flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = _clone(flags, _tid_address)
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    return _checked(pid, "clone")
+    return _checked(_clone(flags, _tid_address), "clone")
 
 
-def fork_bare(flags: int) -> int:
-    """Fork a child that will not live on as a Python process: without hooks, so it runs no
-    destructors and reseeds nothing. Returns the pid in the caller, 0 in the child."""
+def fork_child(flags: int) -> int:
+    """The same, but a child of the caller."""
     return _checked(_clone(flags | _SIGCHLD, 0), "clone")
 
 
