@@ -60,6 +60,9 @@ class Config:
     """Memory that instances may be promised in all. 0: nine tenths of the machine's."""
     memory_oversubscription: float = 1.0
     """Promised ÷ real memory. Over 1, functions that use what they declare can be refused."""
+    allowed_hosts: str = ""
+    """Names that clients may call this server by, separated by commas: public DNS names. Addresses
+    and local names always do."""
     search_path: str = "/usr/local/bin:/usr/bin:/bin"
     """Where interpreters are looked for: PATH, unless set."""
 

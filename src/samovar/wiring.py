@@ -31,6 +31,7 @@ from samovar.frontend.deployments import Deployments
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
+from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
 from samovar.http_server import BACKLOG, HttpServer
 from samovar.manager.limits import ConcurrencyLedger
@@ -158,7 +159,8 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
         )
         invoker = Invoker(catalog, deployments, manager)
-        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), config.host)
+        guard = OriginGuard(config.host, *config.allowed_hosts.split(","))
+        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
         yield Platform(application, control, manager, worker, sandbox)

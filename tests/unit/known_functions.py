@@ -14,6 +14,7 @@ from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
+from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import ErrorCode, PlatformError
@@ -205,7 +206,9 @@ async def front_door(
         catalog = Catalog(store, draw=lambda: 0.5)
         async with Deployments(store, manager, catalog) as deployments:
             invoker = Invoker(catalog, deployments, manager)
-            own = OwnRoutes(invoker, packages, logs, lambda: {"isolation": "some"}, host)
+            own = OwnRoutes(
+                invoker, packages, logs, lambda: {"isolation": "some"}, OriginGuard(host)
+            )
             application = Application(ServiceModel.load("lambda"), handlers or {}, invoker, own)
             yield FrontDoor(
                 application,

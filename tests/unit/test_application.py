@@ -125,7 +125,7 @@ OURS = {"host": "127.0.0.1:9000"}
     ],
 )
 def test_a_host_that_nobody_else_can_have_is_served(host):
-    OriginGuard("samovar.example.com").check({"host": host})
+    OriginGuard("127.0.0.1", "samovar.example.com").check({"host": host})
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,20 @@ RESERVED_DOMAINS = ("localhost", "local", "internal", "test", "home.arpa")
 
 
 class OriginGuard:
-    """Refuses what web pages send. `host` is the name that the server was told to listen on."""
+    """Refuses what web pages send. `names` are those that the server is known by, beside the
+    ones that nobody can register."""
 
-    def __init__(self, host: str) -> None:
-        self._host = host.lower()
+    def __init__(self, *names: str) -> None:
+        self._names = frozenset(name.lower() for name in names)
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise ACCESS_DENIED for a request that may come from a web page."""
         name = _host_name(headers.get("host", ""))
-        if not _nobody_can_register(name) and name != self._host:
-            raise PlatformError(ErrorCode.ACCESS_DENIED, f"Host {name[:200]!r} is not served here.")
+        if not _nobody_can_register(name) and name not in self._names:
+            raise PlatformError(
+                ErrorCode.ACCESS_DENIED,
+                f"Host {name[:200]!r} is not served here; SAMOVAR_ALLOWED_HOSTS can name it.",
+            )
         if "sec-fetch-site" in headers or "origin" in headers:
             _check_page(headers, name)
 

@@ -46,13 +46,13 @@ class OwnRoutes:
     """See the module's text."""
 
     def __init__(
-        self, invoker: Invoker, code: CodeStore, logs: LogStore, health: Health, host: str
+        self, invoker: Invoker, code: CodeStore, logs: LogStore, health: Health, guard: OriginGuard
     ) -> None:
         self._invoker = invoker
         self._code = code
         self._logs = logs
         self._health = health
-        self.guard = OriginGuard(host)
+        self.guard = guard
 
     async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
         """Answer one request."""

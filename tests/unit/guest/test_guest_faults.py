@@ -78,6 +78,26 @@ def test_endless_recursion_is_told_in_few_lines(start: StartInstance) -> None:
 
 HOSTILE = {
     "a __str__ that raises": "class E(Exception):\n  def __str__(self): raise TypeError\nraise E",
+    "a message with a broken __repr__": (
+        "class R:\n  def __repr__(self): raise OSError\nraise KeyError(R())"
+    ),
+    "a message of a text class of its own": (
+        "class S(str):\n  def __len__(self): raise KeyError\n  endswith = __getitem__ = __len__\n"
+        "class E(Exception):\n  def __str__(self): return S('x')\nraise E"
+    ),
+    "a __class__ that raises": (
+        "class E(Exception):\n  @property\n  def __class__(self): raise OSError\nraise E"
+    ),
+    "a __class__ that lies": (
+        "from samovar.guest.faults import FaultError\n"
+        "class E(Exception): __class__ = FaultError\nraise E"
+    ),
+    "a __traceback__ that raises": (
+        "class E(Exception):\n  @property\n  def __traceback__(self): raise OSError\nraise E"
+    ),
+    "a __getattribute__ that raises": (
+        "class E(Exception):\n  def __getattribute__(self, n): raise OSError\nraise E"
+    ),
     "a __str__ that is no text": "class E(Exception):\n  def __str__(self): return 1\nraise E",
     "a message of many megabytes": "raise ValueError('\\U0001f600' * 20_000_000)",
     "a message of surrogates": "raise ValueError('\\ud800' * 1000)",
@@ -165,6 +185,34 @@ def test_init_fails_with_awss_words(
     assert answer.json["requestId"] == ""
     assert instance.output().startswith(f"[ERROR] {kind}: {message}\nTraceback (most recent")
     assert instance.wait() == 1
+
+
+def test_a_syntax_error_in_a_line_of_megabytes_makes_a_bounded_document(
+    fork: StartInstance,
+) -> None:
+    answer = fork("def f(:  # " + "y" * 8_000_000).init()
+    assert answer.json["errorType"] == "Runtime.UserCodeSyntaxError"
+    assert len(answer.body) < wire.MAX_BODY_BYTES
+
+
+def test_an_exception_group_is_told_as_itself(start: StartInstance) -> None:
+    source = """
+        def handler(event, context):
+            try: group = ExceptionGroup
+            except NameError: return "before Python 3.11"
+            raise group("several", [ValueError("one"), KeyError("two")])
+    """
+    answer = start(source).invoke()
+    if answer.kind == wire.ERROR:
+        assert answer.json["errorType"] == "ExceptionGroup"
+        assert answer.json["errorMessage"] == "several (2 sub-exceptions)"
+        assert len(answer.json["stackTrace"]) == 1
+
+
+def test_an_exception_without_a_message_is_told_by_its_type(start: StartInstance) -> None:
+    instance = start("def handler(e, c): raise KeyError")
+    assert instance.invoke().json["errorMessage"] == ""
+    assert instance.output().startswith("[ERROR] KeyError\nTraceback")
 
 
 def test_a_syntax_error_shows_its_line(fork: StartInstance) -> None:

@@ -264,6 +264,68 @@ def test_the_root_logger_writes_the_line_that_aws_writes(start: StartInstance) -
     )
 
 
+def test_each_entry_of_a_log_begins_its_own_line(start: StartInstance) -> None:
+    source = """
+        import logging
+        def handler(event, context):
+            try: 1 / 0
+            except ZeroDivisionError: logging.exception("oh")
+            logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(message)s"))
+            logging.error("plain")
+            context.log("one")
+            context.log("two\\n")
+    """
+    instance = start(source)
+    instance.invoke()
+    lines = instance.output().splitlines()
+    assert lines[0].endswith("\toh")
+    assert lines[-4:] == ["ZeroDivisionError: division by zero", "plain", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("DEBUG", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+        ("INFO", ["INFO", "WARNING", "ERROR", "CRITICAL"]),
+        (None, ["WARNING", "ERROR", "CRITICAL"]),
+        ("CRITICAL", ["CRITICAL"]),
+    ],
+)
+def test_logging_obeys_the_level_that_a_function_sets(
+    start: StartInstance, level: str | None, shown: list[str]
+) -> None:
+    source = """
+        import logging
+        def handler(level, context):
+            if level: logging.getLogger().setLevel(level)
+            for name in ("debug", "info", "warning", "error", "critical"):
+                getattr(logging, name)("")
+    """
+    instance = start(source)
+    instance.invoke(level)
+    assert re.findall(r"^\[(\w+)\]\t", instance.output(), re.MULTILINE) == shown
+
+
+def test_a_warning_is_in_the_log(start: StartInstance) -> None:
+    instance = start("import warnings\ndef handler(e, c): warnings.warn('careful')")
+    assert instance.invoke().kind == wire.RESPONSE
+    assert "app.py:2: UserWarning: careful\n" in instance.output()
+
+
+def test_what_a_stdout_of_the_functions_own_holds_is_in_the_pipe_before_the_answer(
+    start: StartInstance,
+) -> None:
+    source = """
+        import io, os, sys
+        def handler(event, context):
+            sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False))
+            print("held")
+    """
+    instance = start(source)
+    instance.invoke()
+    assert instance.output() == "held\n"
+
+
 def test_text_that_is_not_utf8_can_be_logged(start: StartInstance) -> None:
     source = r"""
         import logging
@@ -276,7 +338,9 @@ def test_text_that_is_not_utf8_can_be_logged(start: StartInstance) -> None:
     assert "\\ud800\n\\udcff\n" in instance.output()
 
 
-def test_more_than_a_pipe_holds_can_be_printed(start: StartInstance) -> None:
-    instance = start("def handler(e, c):\n  for n in range(20000): print(n)")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_more_than_a_pipe_holds_can_be_printed(start: StartInstance, stream: str) -> None:
+    loop = f"for n in range(20000): print(n, file=sys.{stream})"
+    instance = start(f"import sys\ndef handler(e, c):\n  {loop}")
     assert instance.invoke().kind == wire.RESPONSE
     assert instance.output().splitlines() == [str(n) for n in range(20000)]

@@ -211,6 +211,14 @@ def test_a_functions_own_module_shadows_one_that_the_zygote_has_loaded(
     assert start(source, **{name: "mine = 'mine'"}).invoke().json == "mine"
 
 
+def test_a_folder_of_data_shadows_no_module(fork: StartInstance) -> None:
+    instance = fork("import email.parser\ndef handler(e, c): return email.__file__")
+    (instance.task_root / "email").mkdir()
+    (instance.task_root / "socket.txt").touch()
+    assert instance.init().kind == wire.READY
+    assert instance.invoke().json.endswith("email/__init__.py")
+
+
 STATE = """
     import gc, linecache, logging, os, signal, sys, threading, time, warnings
     print("at init")
