@@ -90,7 +90,7 @@ class LambdaContext:
         return max(self._deadline_ms - int(time.time() * 1000), 0)
 
     def log(self, msg: object) -> None:
-        """Write to the function's log, as it is: without a new line."""
+        """Write an entry to the function's log."""
         self._write(str(msg))
 
     def __repr__(self) -> str:

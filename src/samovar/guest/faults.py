@@ -61,12 +61,13 @@ class FaultError(Exception):
 
 def document(error: BaseException, request_id: str) -> dict[str, Any]:
     """Return AWS's error document for what a function raised. Never raises an `Exception`."""
-    if isinstance(error, FaultError):
-        kind, message, stack = error.kind, error.message, error.stack
+    # Not isinstance: that would ask the function's exception for its `__class__`.
+    if type(error) is FaultError:
+        kind, message, stack = error.kind, error.message, _bounded(error.stack)
         if error.bare:
             return {"errorType": kind, "errorMessage": message}
     else:
-        kind, message, stack = _type_name(error), _message(error), _stack(error.__traceback__)
+        kind, message, stack = _type_name(error), _message(error), _stack(error)
     return {
         "errorMessage": _cut(message, MAX_MESSAGE_CHARS),
         "errorType": _cut(kind, MAX_TYPE_CHARS),
@@ -91,21 +92,27 @@ def log_text(fault: dict[str, Any]) -> str:
 
 def _type_name(error: BaseException) -> str:
     try:
-        return str(type(error).__name__)
+        return _plain(type(error).__name__)
     except Exception:
         return "Exception"
 
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return _plain(str(error))
     except Exception:
         return f"<unprintable {_type_name(error)} object>"
 
 
-def _stack(trace: TracebackType | None) -> list[str]:
+def _plain(text: str) -> str:
+    """The characters of what may be of a class of the function's own."""
+    return str.__str__(text)
+
+
+def _stack(error: BaseException) -> list[str]:
     """Format the frames of the function, each as `traceback.format_list` has it."""
     try:
+        trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OUR_DIRECTORY):
             trace = trace.tb_next
         if trace is None:

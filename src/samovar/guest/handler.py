@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 from samovar.guest.faults import (
@@ -81,8 +82,15 @@ def _forget_shadowed_modules(task_root: str) -> None:
     except OSError:
         return
     shadowed = {name for name in names if name in sys.modules} - _KEPT
+    # A folder of data shadows nothing.
+    shadowed = {name for name in shadowed if _is_module(name, task_root)}
     if not shadowed:
         return
     for module_name in list(sys.modules):
         if module_name.partition(".")[0] in shadowed:
             del sys.modules[module_name]
+
+
+def _is_module(name: str, folder: str) -> bool:
+    spec = PathFinder.find_spec(name, [folder])
+    return spec is not None and spec.origin is not None

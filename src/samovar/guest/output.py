@@ -45,8 +45,11 @@ class Output:
                 _flush_somehow(stream)
 
     def write(self, text: str) -> None:
-        """Write to the log past whatever became of `sys.stdout`. Never raises an `Exception`."""
+        """Write an entry to the log, past whatever became of `sys.stdout`: to AWS it is one
+        however it ends, so it ends its line here. Never raises an `Exception`."""
         _flush_somehow(self._stdout)
+        if not text.endswith("\n"):
+            text += "\n"
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
         try:
             while rest:

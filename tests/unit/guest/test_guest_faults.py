@@ -190,7 +190,7 @@ def test_init_fails_with_awss_words(
 def test_a_syntax_error_in_a_line_of_megabytes_makes_a_bounded_document(
     fork: StartInstance,
 ) -> None:
-    answer = fork("def f(:  # " + "y" * 8_000_000).init()
+    answer = fork("raise SyntaxError('no', ('app.py', 1, 1, 'y' * 8_000_000))").init()
     assert answer.json["errorType"] == "Runtime.UserCodeSyntaxError"
     assert len(answer.body) < wire.MAX_BODY_BYTES
 
