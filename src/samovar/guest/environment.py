@@ -43,8 +43,9 @@ def apply(env: Mapping[str, str], task_root: str) -> None:
     if python_path:
         sys.path[:0] = [entry for entry in python_path.split(os.pathsep) if entry]
     sys.path.insert(0, task_root)
-    # The zygote may have looked there when there was nothing yet.
-    sys.path_importer_cache.pop(task_root, None)
+    # A new finder, for the zygote may have looked there when there was nothing yet; that of
+    # folders, for a search would first try in vain to read the folder as a zip (5 % of an init).
+    sys.path_importer_cache[task_root] = sys.path_hooks[-1](task_root)
 
 
 def set_trace_id(trace_id: str | None) -> None:
