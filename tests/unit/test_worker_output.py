@@ -44,6 +44,14 @@ async def test_what_is_printed_goes_to_the_log_without_being_asked_for(pipe):
     await until(lambda: pipe.text == b"hello\n")
 
 
+async def test_a_line_of_ours_begins_where_the_function_left_one_unfinished(pipe):
+    pipe.output.begin(b"START\n")
+    pipe.print(b"no end")
+    pipe.output.drain()
+    pipe.output.write(b"END\n")
+    assert pipe.text == b"START\nno end\nEND\n"
+
+
 async def test_draining_takes_what_is_there_now(pipe):
     pipe.print(b"hello\n")
     pipe.output.drain()

@@ -41,8 +41,9 @@ class Output:
         self.write(line)
 
     def write(self, line: bytes) -> None:
-        """Add a line of the platform's."""
-        self._keep(line)
+        """Add a line of the platform's, on a line of its own."""
+        unfinished = self._tail and self._tail[-1:] != b"\n"
+        self._keep(b"\n" + line if unfinished else line)
 
     def drain(self) -> None:
         """Take what is in the pipe now: everything printed before the answer was sent."""
