@@ -80,6 +80,7 @@ def _survey(settings: Message) -> Ground:
         name=name,
         prefix=interpreters.prefix(next(iter(runtimes.values()), sys.executable)),
         uid=resources.uid_range(name).start,
+        used_paths=[settings["lock"], *runtimes.values()],
         disabled=frozenset(Layer(layer) for layer in settings["disabled"]),
     )
 

@@ -67,6 +67,15 @@ class Children:
         """No word is under way about any child that has ended: the rest were others' orphans."""
         self._strangers.clear()
 
+    @staticmethod
+    def none_left() -> bool:
+        """Whether this process has no children at all, known or not, alive or not."""
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return False
+
     @property
     def known(self) -> frozenset[int]:
         """The adopted ones that have not been reaped."""

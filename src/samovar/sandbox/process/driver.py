@@ -33,6 +33,15 @@ from samovar.sandbox.process.resources import server_name
 DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 DEFAULT_LOOP = "samovar.guest.python_loop"
 
+_PROGRAM = """
+import sys
+sys.path.append({source!r})
+from samovar.sandbox.process import boot
+boot.main()
+"""
+"""What the supervisor's interpreter is told to run: our own code, and nothing else but the standard
+library."""
+
 _OPEN_LIMIT_S = 30.0
 _CLOSE_LIMIT_S = 15.0
 _MAX_RESTARTS = 3
@@ -164,9 +173,10 @@ class ProcessSandbox:
     async def _open_supervisor(self) -> None:
         """Start a supervisor and learn what it can do."""
         ours, theirs = link.pair()
+        program = _PROGRAM.format(source=str(self._source_root))
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
-                [sys.executable, "-I", "-m", "samovar.sandbox.process.boot", str(theirs.fileno())],
+                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the server, which drains first

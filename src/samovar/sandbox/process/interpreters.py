@@ -28,7 +28,7 @@ _VERSION_MANAGERS = (
 def find(search_path: str) -> dict[str, str]:
     """Return runtime (`python3.11`) → interpreter. `search_path` is like PATH."""
     found: dict[str, str] = {}
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    home = _home()
     for path in _candidates(search_path, home):
         name = _NAME.fullmatch(path.name)
         if not name or int(name[1]) < OLDEST_MINOR or path.name in found:
@@ -37,6 +37,15 @@ def find(search_path: str) -> dict[str, str]:
         if _is_program(path) and Path(prefix(str(path))) not in (Path("/"), home, home / ".local"):
             found[path.name] = str(path.resolve())
     return dict(sorted(found.items(), key=lambda item: _version(item[0])))
+
+
+def _home() -> Path:
+    """Where version managers keep what they install; `/` for a uid that has no name (a container's
+    may be any)."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path("/")
 
 
 def prefix(interpreter: str) -> str:

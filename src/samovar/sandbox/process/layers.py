@@ -42,10 +42,13 @@ class Ground:
     networks: NetworkPool | None = None
 
 
-def survey(*, name: str, prefix: str, uid: int, disabled: frozenset[Layer]) -> Ground:
+def survey(
+    *, name: str, prefix: str, uid: int, used_paths: list[str], disabled: frozenset[Layer]
+) -> Ground:
     """Try every layer that is not in `disabled`.
 
-    `name` is this server's on the machine; `prefix` an interpreter's; `uid` one for an instance.
+    `name` is this server's on the machine; `prefix` an interpreter's; `uid` one for an instance;
+    `used_paths` are what it reads of the host where it has no root of its own.
     What it opens (cgroups, networks) is the caller's to close."""
     missing = dict.fromkeys(disabled, SWITCHED_OFF)
     user_namespace, own_proc = _survey_namespaces(prefix, missing)
@@ -63,8 +66,8 @@ def survey(*, name: str, prefix: str, uid: int, disabled: frozenset[Layer]) -> G
                 "without root there is only one uid: instances share the server's, "
                 "kept apart by their namespaces"
             )
-        elif reason := trial(lambda: _try_uid(uid)):
-            missing[Layer.USER] = f"no uid of an instance's own: {reason}"
+        elif reason := trial(lambda: _try_uid(uid, used_paths if Layer.MOUNTS in missing else [])):
+            missing[Layer.USER] = f"instances share the server's uid: {reason}"
     cgroups = _survey_cgroups(name, missing)
     networks = _survey_network(name, user_namespace, missing)
     return Ground(
@@ -118,9 +121,11 @@ def _try_processes(user_namespace: bool) -> None:
     if user_namespace:
         enter_user_namespace()
     sys_.unshare(sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS)
-    pool = ReaperPool(Children(), user_namespace=user_namespace)
-    sys_.setns(pool.take().fd, sys_.CLONE_NEWPID)
+    reaper = ReaperPool(Children(), user_namespace=user_namespace).take()
+    sys_.setns(reaper.fd, sys_.CLONE_NEWPID)
     _wait_for(os.fork() or os._exit(0))
+    reaper.kill()
+    os.waitpid(reaper.pid, 0)
 
 
 def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:
@@ -185,10 +190,17 @@ def _try_landlock() -> None:
     landlock.restrict(read=["/"], write=["/tmp"])  # noqa: S108 - where instances may write
 
 
-def _try_uid(uid: int) -> None:
+def _try_uid(uid: int, used_paths: list[str]) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    for path in used_paths:
+        try:
+            os.stat(path)
+        except PermissionError:
+            raise OSError(
+                f"another one could not reach {path} (where mounts are missing)"
+            ) from None
 
 
 def _survey_cgroups(name: str, missing: dict[Layer, str]) -> CgroupTree | None:
@@ -244,7 +256,8 @@ def _attempt(attempt: Callable[[], None], writer: int) -> NoReturn:
         attempt()
         os._exit(0)
     except BaseException as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         # Not more than a pipe takes, and no file left to be flushed twice.
-        os.write(writer, str(error).encode()[:1000])
+        os.write(writer, reason.encode()[:1000])
     finally:
         os._exit(1)

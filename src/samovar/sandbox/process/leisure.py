@@ -33,6 +33,7 @@ class Leisure:
         self._last_start_s = 0.0
         self._last_step_s = 0.0
         self._scheduled = False
+        self._closed = False
 
     def start_has_come(self) -> None:
         """Let it have the processors for a while."""
@@ -42,9 +43,14 @@ class Leisure:
         """Call `step` at leisure until it returns False. Adding it again meanwhile is no error."""
         if not self._steps:
             self._last_step_s = time.monotonic()
-        if step not in self._steps:
+        if step not in self._steps and not self._closed:
             self._steps.append(step)
         self._schedule()
+
+    def close(self) -> None:
+        """Take no more steps."""
+        self._steps.clear()
+        self._closed = True
 
     def _schedule(self) -> None:
         if self._steps and not self._scheduled:
@@ -56,7 +62,7 @@ class Leisure:
 
     def _on_timer(self) -> None:
         self._scheduled = False
-        if time.monotonic() >= self._due_s():
+        if self._steps and time.monotonic() >= self._due_s():
             step = self._steps.popleft()
             if step() and step not in self._steps:
                 self._steps.append(step)

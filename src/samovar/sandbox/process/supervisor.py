@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import blank, interpreters, resources, strays
+from samovar.sandbox.process import blank, children, interpreters, resources, strays
 from samovar.sandbox.process.cell import Cell, Installer, Start
 from samovar.sandbox.process.children import END_UNKNOWN, Children, End
 from samovar.sandbox.process.event_loop import EventLoop
@@ -303,6 +303,7 @@ class Supervisor:
         """Kill everything; `_finish_closing` ends when it is gone."""
         self._loop.unwatch(self._driver.fileno())
         self._closing = True
+        self._leisure.close()
         for runtime in self._runtimes.values():
             for cell in runtime.close():
                 if cell.pid:
@@ -316,5 +317,10 @@ class Supervisor:
         self._finish_closing()
 
     def _finish_closing(self) -> None:
-        if self._closing and not (self._children.known or self._burials or self._starts):
+        if not self._closing or self._children.known or self._burials or self._starts:
+            return
+        if self._children.none_left():
             self._loop.stop()
+            return
+        for pid in strays.children():  # forked by a zygote that had no time to tell of it
+            children.kill(pid)

@@ -1,0 +1,158 @@
+"""The process sandbox where the machine allows less: ordinary users, containers, none at all."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import samovar
+from samovar.model.isolation import Layer
+from samovar.sandbox.process import interpreters
+from tests.traces import mounts_naming
+
+PYTHON = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+TESTS = Path(__file__).parent.parent
+SEES_ITS_CODE = "answer = open(root + '/greeting.txt').read()"
+KNOWS_ITSELF = "import os; answer = [os.getpid(), os.getuid()]"
+LIMIT_S = 60
+
+pytestmark = pytest.mark.skipif(
+    not Path(PYTHON).exists(), reason="needs a Python that every user can run"
+)
+
+
+@dataclass
+class Place:
+    """A directory that every user can enter, with the code to run."""
+
+    path: Path
+
+    def life(self, *, uid: int = 0, **settings: Any) -> list[dict[str, Any]]:
+        """Run a sandbox as this user; return what it told."""
+        data_dir = self.path / "data"
+        data_dir.mkdir()
+        os.chown(data_dir, uid, uid)
+        full = {
+            "path": [str(self.path)],
+            "data_dir": str(data_dir),
+            "mode": "auto",
+            "blanks": 2,
+            "runtime": Path(PYTHON).name,
+            "scripts": [SEES_ITS_CODE, SEES_ITS_CODE, KNOWS_ITSELF],
+            "stay": "",
+            "contained": False,
+        } | settings
+        script = self.path / "tests/integration/sandbox_life.py"
+        done = subprocess.run(
+            [PYTHON, "-I", str(script), json.dumps(full)],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            **({"user": uid, "group": uid, "extra_groups": []} if uid else {}),
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    path = Path(tempfile.mkdtemp(prefix="samovar-modes-"))
+    path.chmod(0o755)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(Path(samovar.__file__).parent, path / "samovar", ignore=ignore)
+    shutil.copytree(Path(msgspec.__file__).parent, path / "msgspec", ignore=ignore)
+    for part in ("contract", "integration"):
+        (path / "tests" / part).mkdir(parents=True)
+    for name in (
+        *("traces.py", "contract/sandbox_client.py", "contract/script_loop.py"),
+        "integration/sandbox_life.py",
+    ):
+        shutil.copy(TESTS / name, path / "tests" / name)
+    try:
+        yield Place(path)
+        assert mounts_naming(str(path)) == []
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """A uid that nobody has; it must have no process left at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: to become another user")
+    uid = 61_000 + os.getpid() % 1000
+    yield uid
+    assert processes_of(uid) == []
+
+
+def processes_of(uid: int) -> list[str]:
+    found = subprocess.run(["ps", "-o", "pid,args", "-U", str(uid)], capture_output=True, text=True)
+    return found.stdout.splitlines()[1:]
+
+
+def in_plain_words(missing: dict[str, str]) -> bool:
+    return all(why and "Errno" not in why and "Error:" not in why for why in missing.values())
+
+
+@pytest.mark.parametrize("blanks", [0, 2])
+def test_an_ordinary_user_has_namespaces_without_uids_of_their_own(place, stranger, blanks):
+    told, *answers = place.life(uid=stranger, blanks=blanks)
+    if Layer.MOUNTS not in told["layers"]:
+        pytest.skip("this machine has no user namespaces for ordinary users")
+    assert {"mounts", "processes", "capabilities", "seccomp"} <= set(told["layers"])
+    assert {"user", "network"} <= set(told["missing"])
+    assert in_plain_words(told["missing"])
+    assert [told["answer"] for told in answers] == ["hello", "hello", [2, 0]]
+    assert all(told["peak"] > 0 for told in answers)
+
+
+@pytest.mark.parametrize("blanks", [0, 2])
+def test_root_in_a_container_without_privileges_can_still_run_functions(place, blanks):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    told, *answers = place.life(contained=True, blanks=blanks)
+    assert {"mounts", "processes", "network"} <= set(told["missing"])
+    assert {"capabilities", "seccomp"} <= set(told["layers"])
+    assert in_plain_words(told["missing"])
+    assert [told.get("answer") for told in answers[:2]] == ["hello", "hello"], answers
+
+
+@pytest.mark.parametrize("blanks", [0, 2])
+def test_a_user_in_a_container_without_privileges_can_still_run_functions(place, stranger, blanks):
+    told, *answers = place.life(uid=stranger, contained=True, blanks=blanks)
+    assert {"mounts", "processes", "user", "network"} <= set(told["missing"])
+    assert in_plain_words(told["missing"])
+    assert [told.get("answer") for told in answers[:2]] == ["hello", "hello"], answers
+
+
+@pytest.mark.parametrize("blanks", [0, 2])
+def test_without_isolation_a_function_runs_as_the_server_itself(place, stranger, blanks):
+    told, *answers = place.life(uid=stranger, mode="none", blanks=blanks)
+    assert told["layers"] == []
+    assert set(told["missing"]) == set(Layer)
+    assert [told.get("answer") for told in answers[:2]] == ["hello", "hello"]
+    assert answers[2]["answer"][1] == stranger
+
+
+def test_a_uid_of_its_own_is_given_up_where_it_would_keep_an_instance_from_its_code(place):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    told = place.life(contained=True)[0]
+    assert "could not reach" in told["missing"]["user"]
+
+
+def test_a_uid_without_a_name_has_interpreters_too(place, stranger):
+    assert processes_of(stranger) == []
+    assert Path(PYTHON).name in interpreters.find("")
+    answer = place.life(uid=stranger, mode="none", scripts=[KNOWS_ITSELF])[1]
+    assert answer["answer"][1] == stranger
