@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -284,6 +285,10 @@ def test_other_languages_run_under_the_filter(command: Sequence[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(
+    "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
+    reason="no_new_privs is on already, as some containers have it",
+)
 def test_installing_needs_no_new_privs() -> None:
     body = """
 from samovar.sandbox.process import seccomp
