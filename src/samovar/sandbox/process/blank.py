@@ -25,7 +25,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from samovar.sandbox.process import landlock, rootfs, seccomp
+from samovar.sandbox.process import landlock, rootfs, seccomp, strays
 from samovar.sandbox.process import syscalls as sys_
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         rootfs.mount_private(isolation.own_proc)
     os.setsid()
     _limit(isolation)
+    if not isolation.processes:
+        _set_limit(strays.RLIMIT_LOCKS, request["mark"])
     _drop_privileges(isolation, request["uid"])
     sys_.die_with_parent(signal.SIGKILL)
     if sys_.has_ended(isolation.supervisor_fd):  # before that was in force

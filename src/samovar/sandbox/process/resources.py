@@ -36,10 +36,12 @@ NAMED_UIDS = 1024
 class Resources:
     """One instance's share."""
 
-    uid: int
-    cgroup: Cgroup | None
-    network: NetworkNamespace | None
-    reaper: Reaper | None
+    mark: int
+    """Its number, by which `strays` knows what belongs to it."""
+    uid: int = 0
+    cgroup: Cgroup | None = None
+    network: NetworkNamespace | None = None
+    reaper: Reaper | None = None
 
     def attach_fds(self) -> list[int]:
         """What the instance's first process writes "0" into, to be in its cgroup."""
@@ -64,7 +66,7 @@ class ResourcePool:
         """Raises `OSError` where the machine has no more."""
         self._count += 1
         ground = self._ground
-        resources = Resources(0, None, None, None)
+        resources = Resources(self._count)
         try:
             if self._own_uids:
                 resources.uid = self._take_uid()

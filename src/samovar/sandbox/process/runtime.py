@@ -250,7 +250,7 @@ class Runtime:
         attach_fds = resources.attach_fds()
         network_fds = [resources.network.fd] if resources.network else []
         pids_fds = [resources.reaper.fd] if resources.reaper else []
-        request: Message = {"seq": self._seq, "uid": resources.uid}
+        request: Message = {"seq": self._seq, "uid": resources.uid, "mark": resources.mark}
         request |= {"cgroups": len(attach_fds), "network": bool(network_fds)}
         with theirs:
             self._zygote.send(request, [theirs.fileno(), *attach_fds, *network_fds, *pids_fds])

@@ -292,10 +292,7 @@ class Supervisor:
         if cell.resources.cgroup:
             cell.resources.cgroup.kill()
             return True  # its removal will show
-        others_run = any(other.start for other in self._cells)
-        unsure = others_run or any(runtime.expects_pids() for runtime in self._runtimes.values())
-        orphans = set() if unsure else strays.children() - self._children.known
-        return not strays.kill(cell.pid, orphans)
+        return not strays.kill(cell.resources.mark)
 
     # ------------------------------------------------------------ the end
 

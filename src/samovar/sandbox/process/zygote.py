@@ -8,7 +8,7 @@ single-threaded, and never runs a function's code, so that nothing is in it to b
 
     → {"layers": [...], ...}                                 first message: the settings
     ← {"up": true} | {"failed": reason}
-    → {"seq", "uid", "cgroups": n, "network": bool} + fds    fork a blank
+    → {"seq", "uid", "mark", "cgroups": n, "network"} + fds  fork a blank
     ← {"seq", "pid"} | {"seq", "failed": reason}
 
 Every fork shares the zygote's address space layout and hash seed; randomness is fresh (`random`
@@ -74,7 +74,10 @@ def main(control_fd: int) -> NoReturn:
         os._exit(1)
     _tell(control, {"up": True})
     while True:
-        message, fds, _, _ = socket.recv_fds(control, blank.MAX_MESSAGE_BYTES, MAX_FDS)
+        try:
+            message, fds, _, _ = socket.recv_fds(control, blank.MAX_MESSAGE_BYTES, MAX_FDS)
+        except ConnectionResetError:  # it went without reading what we had told
+            message = b""
         if not message:
             os._exit(0)
         _serve(control, isolation, json.loads(message), fds, loop)
