@@ -112,6 +112,12 @@ print(json.dumps({"made": pid > 0}))
 
 
 @on_x86_64
+def test_clone_makes_no_child_for_the_parent() -> None:
+    clone_parent = 0x8000
+    body = f"r = call(56, {clone_parent} | 17, 0, 0, 0, 0)\nprint(json.dumps({{'clone': r}}))"
+    assert answers(body) == {"clone": "EPERM"}
+
+
 def test_clone3_and_calls_of_the_future_do_not_exist() -> None:
     body = "print(json.dumps([call(435, -1, 88), call(468), call(600), call(-1)]))"
     assert answers(body) == ["ENOSYS"] * 4

@@ -19,6 +19,7 @@ What is missing from the list, and why:
 - mount, umount2, pivot_root, chroot, fsopen, fsmount, fsconfig, fspick, open_tree, open_tree_attr,
   move_mount, mount_setattr, statmount, listmount; unshare, setns, clone with a CLONE_NEW* flag:
   the view of the machine is given, and user namespaces are how most kernel holes are reached.
+- clone with CLONE_PARENT: it makes children for the supervisor.
 - ptrace, process_vm_*, process_madvise, kcmp, pidfd_getfd: one process inside another.
 - bpf, perf_event_open, userfaultfd, io_uring_*, modify_ldt, vmsplice, fanotify_*: rich in past
   holes. io_setup & co.: besides, fs.aio-max-nr is one number for the whole host.
@@ -168,8 +169,9 @@ _LD_W_ABS, _AND_K, _JMP_JEQ, _JMP_JGE, _JMP_JSET, _RET_K = 0x20, 0x54, 0x15, 0x3
 _NR, _ARCH = 0, 4
 _ARG0, _ARG1, _ARG2 = 16, 24, 32
 
-_CLONE_NEW = 0x7E020000
-"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME cannot be said through clone(2)."""
+_CLONE_DENIED = 0x7E020000 | 0x8000
+"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME cannot be said through clone(2). And
+CLONE_PARENT: an instance's parent is the supervisor, which should have no work with its forks."""
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_SEQPACKET = 1, 2, 5
 _SOCK_TYPE_MASK = 0xF
@@ -230,7 +232,7 @@ def _look_into(program: _Program, name: str) -> None:
     program.label(name)
     if name == "clone":
         program.load(_ARG0)
-        program.jump(_JMP_JSET, _CLONE_NEW, "EPERM", "allow")
+        program.jump(_JMP_JSET, _CLONE_DENIED, "EPERM", "allow")
     elif name == "personality":
         program.load(_ARG0)
         program.only(_PERSONALITIES, "allow", "EPERM")
