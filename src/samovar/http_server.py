@@ -14,6 +14,10 @@ CONNECTIONS_CLOSE_S = 5
 """How long connections may take to end once the server should exit."""
 
 KEEP_ALIVE_S = 75
+
+REQUEST_LIMIT_S = 300.0
+"""How long a client may take to send one request, from its first byte (or from connecting) on."""
+
 BACKLOG = 2048
 
 
@@ -47,14 +51,38 @@ class _JoinedWrites:
 
 
 class _Protocol(HttpToolsProtocol):
+    """A connection that knows since when it has been waiting for its client."""
+
+    message_since = 0.0
+
     def connection_made(self, transport: Any) -> None:
+        self.message_since = self.loop.time()
         super().connection_made(_JoinedWrites(transport))  # type: ignore[arg-type]
+
+    def on_message_begin(self) -> None:
+        self.message_since = self.loop.time()
+        super().on_message_begin()
+
+    def stalls(self, limit_s: float) -> bool:
+        """Whether a request has begun and is not complete after `limit_s`.
+
+        A connection between two requests is uvicorn's to end, by `KEEP_ALIVE_S`."""
+        cycle: Any = self.cycle
+        between_requests = (
+            cycle is not None
+            and cycle.response_complete
+            and self.timeout_keep_alive_task is not None
+        )
+        answering = cycle is not None and not cycle.more_body and not cycle.response_complete
+        late = self.loop.time() - self.message_since > limit_s
+        return late and not between_requests and not answering
 
 
 class HttpServer(uvicorn.Server):
     """Serves one ASGI application until `should_exit` is set; signals are its owner's."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, request_limit_s: float = REQUEST_LIMIT_S) -> None:
+        self._request_limit_s = request_limit_s
         super().__init__(
             uvicorn.Config(
                 application,
@@ -68,6 +96,8 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 timeout_graceful_shutdown=CONNECTIONS_CLOSE_S,
                 timeout_keep_alive=KEEP_ALIVE_S,
+                callback_notify=self._end_stalled,
+                timeout_notify=1,
                 backlog=BACKLOG,
             )
         )
@@ -75,3 +105,8 @@ class HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def _end_stalled(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, _Protocol) and connection.stalls(self._request_limit_s):
+                connection.transport.abort()

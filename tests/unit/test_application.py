@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -203,23 +202,14 @@ async def test_no_rebound_name_reaches_the_api_or_a_function_url():
 # ---------------------------------------------------------------- bodies and responses
 
 
-def request(receive, timeout_s=60.0, **headers):
+def request(receive, **headers):
     scope = {
         "method": "POST",
         "raw_path": b"/",
         "query_string": b"",
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
     }
-    return Request(scope, receive, body_timeout_s=timeout_s)
-
-
-async def test_a_body_that_never_comes_is_not_waited_for_for_ever():
-    async def never():
-        await asyncio.Event().wait()
-
-    with pytest.raises(PlatformError, match=r"not complete after 0\.01 seconds") as refused:
-        await request(never, timeout_s=0.01).body(10, "too large")
-    assert refused.value.status == 400
+    return Request(scope, receive)
 
 
 async def test_a_client_that_leaves_at_any_moment_is_gone():

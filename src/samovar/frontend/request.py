@@ -5,7 +5,6 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,9 +16,6 @@ from samovar.model.errors import ErrorCode, PlatformError
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-BODY_TIMEOUT_S = 60.0
-"""How long a client may take to send its request."""
 
 
 MAX_LENGTH_DIGITS = 16
@@ -34,9 +30,7 @@ class ClientGoneError(Exception):
 class Request:
     """One request. Header names are lower case."""
 
-    def __init__(
-        self, scope: Scope, receive: Receive, *, body_timeout_s: float = BODY_TIMEOUT_S
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.raw_path: str = scope["raw_path"].decode("latin-1")
         """Percent-encoded, without the query."""
@@ -45,7 +39,6 @@ class Request:
         self._raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._headers: dict[str, str] | None = None
         self._receive = receive
-        self._body_timeout_s = body_timeout_s
 
     @property
     def headers(self) -> dict[str, str]:
@@ -66,23 +59,12 @@ class Request:
         return parse_qs(self.query_string, keep_blank_values=True)
 
     async def body(self, limit_bytes: int, too_large: str) -> bytes:
-        """Read the whole body.
+        """Read the whole body. How long that may take is the HTTP server's to bound.
 
-        Raises REQUEST_TOO_LARGE with the message `too_large`, INVALID_REQUEST_CONTENT where it
-        does not come in time, and `ClientGoneError`."""
+        Raises REQUEST_TOO_LARGE with the message `too_large`, and `ClientGoneError`."""
         length = self.headers.get("content-length", "")
         if length.isdecimal() and (len(length) > MAX_LENGTH_DIGITS or int(length) > limit_bytes):
             raise PlatformError(ErrorCode.REQUEST_TOO_LARGE, too_large)
-        try:
-            async with asyncio.timeout(self._body_timeout_s):
-                return await self._whole_body(limit_bytes, too_large)
-        except TimeoutError as error:
-            raise PlatformError(
-                ErrorCode.INVALID_REQUEST_CONTENT,
-                f"The request's body was not complete after {self._body_timeout_s:g} seconds.",
-            ) from error
-
-    async def _whole_body(self, limit_bytes: int, too_large: str) -> bytes:
         parts: list[bytes] = []
         size_bytes = 0
         while True:

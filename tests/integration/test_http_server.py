@@ -1,0 +1,94 @@
+"""The HTTP server: slow clients are bounded, quick ones get one packet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from samovar.http_server import HttpServer
+
+
+async def echo(scope, receive, send):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    length = str(len(body)).encode()
+    headers = [(b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def address():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = HttpServer(echo, request_limit_s=0.1)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()
+        server.should_exit = True
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def connected(address):
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST / HTTP/1.1\r\nHost: x\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+async def test_a_request_that_never_ends_ends_its_connection(address, sent):
+    async with connected(address) as (reader, writer):
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read(-1)  # returns at the end of the connection
+
+
+async def test_so_does_a_second_request_that_never_ends(address):
+    async with connected(address) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na")
+        await reader.readuntil(b"\r\n\r\na")
+        writer.write(b"POST / HTTP/1.1\r\n")
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read(-1)
+
+
+async def test_a_connection_between_two_requests_stays(address):
+    async with connected(address) as (reader, writer):
+        for body in (b"a", b"b"):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n" + body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(1) == body
+            async with connected(address) as (stalled, _):  # longer than the limit
+                async with asyncio.timeout(20):
+                    with contextlib.suppress(ConnectionResetError):
+                        await stalled.read(-1)
+
+
+async def test_pipelined_requests_are_answered_in_order(address):
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    async with connected(address) as (reader, writer):
+        writer.write(b"".join(request + body for body in (b"1", b"2", b"3")))
+        for body in (b"1", b"2", b"3"):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(1) == body
