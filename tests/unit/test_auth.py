@@ -41,6 +41,23 @@ def test_without_credentials_a_request_is_refused():
     assert refused.value.code is ErrorCode.MISSING_TOKEN
 
 
+@pytest.mark.parametrize("filler", [" ", ",", ", ", " ,", "Credential=", "a/"])
+def test_a_long_hostile_header_is_refused_at_once(filler):
+    header = "AWS4-HMAC-SHA256" + " " * 100_000 + filler * 100_000
+    with pytest.raises(PlatformError) as refused:
+        authenticate({"authorization": header}, {})
+    assert refused.value.code is ErrorCode.INCOMPLETE_SIGNATURE
+
+
+def test_spaces_around_the_credential_do_not_matter():
+    for header in (
+        f"AWS4-HMAC-SHA256   Credential={SCOPE}",
+        f"AWS4-HMAC-SHA256 Signature=0,   Credential={SCOPE}",
+        f"AWS4-HMAC-SHA256 Signature=0,Credential={SCOPE}",
+    ):
+        assert authenticate({"authorization": header}, {}).region == "eu-west-1"
+
+
 @pytest.mark.parametrize(
     "header",
     ["", "Basic dGVzdA==", "Bearer x", "AWS4-HMAC-SHA256", f"AWS4-HMAC-SHA256 {SCOPE}"]

@@ -19,7 +19,9 @@ from samovar.model.function import FunctionId
 DEFAULT_ACCOUNT = "000000000000"
 
 _SCOPE = r"([^/,\s]{1,256})/\d{8}/([a-z0-9-]{1,64})/[a-z0-9-]+/aws4_request"
-_CREDENTIAL = re.compile(rf"AWS4-[A-Z0-9-]+ +(?:.*, *)?Credential={_SCOPE}")
+_CREDENTIAL = re.compile(rf"AWS4-[A-Z0-9-]+ (?:.*[, ])?Credential={_SCOPE}")
+"""One way to match each text: with a second repetition before `Credential` a hostile header would
+cost the square or cube of its length."""
 _QUERY_CREDENTIAL = re.compile(_SCOPE)
 _ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
 
