@@ -132,6 +132,7 @@ class ProcessSandbox:
                 self._send,
                 mounted=mounted,
                 catch_up=self._on_readable,
+                give_up=self._kill_supervisor,
                 forget=self._forget,
             )
             message = {
@@ -225,6 +226,11 @@ class ProcessSandbox:
             process.kill()
             await asyncio.to_thread(process.wait)
         self._process = None
+
+    def _kill_supervisor(self) -> None:
+        """It is stuck. Its end ends all instances, and is noticed like any other."""
+        if self._process:
+            self._process.kill()
 
     def _lose_supervisor(self) -> None:
         """What it held is gone: tell each instance, and whoever waits for a runtime."""

@@ -16,6 +16,9 @@ from samovar.sandbox.process.rootfs import TASK_ROOT
 
 Send = Callable[[Message], None]
 
+_STOP_LIMIT_S = 20.0
+"""A supervisor that has not ended an instance by then is stuck, and ended itself."""
+
 
 class ProcessInstance:
     """Implements `samovar.ports.SandboxInstance`."""
@@ -35,6 +38,7 @@ class ProcessInstance:
         *,
         mounted: bool,
         catch_up: Callable[[], None],
+        give_up: Callable[[], None],
         forget: Callable[[ProcessInstance], None],
     ) -> None:
         self.id = spec.instance_id
@@ -49,6 +53,7 @@ class ProcessInstance:
         self._peak_fd = -1
         self._peak_bytes = 0
         self._catch_up = catch_up
+        self._give_up = give_up
         self._forget = forget
         self._stopping = False
         self._released = False
@@ -101,7 +106,12 @@ class ProcessInstance:
         self._stopping = True
         if not self.exited.done():
             self._send({"op": "stop", "id": self.id})
-            await asyncio.shield(self.exited)
+            try:
+                async with asyncio.timeout(_STOP_LIMIT_S):
+                    await asyncio.shield(self.exited)
+            except TimeoutError:
+                self._give_up()
+                await asyncio.shield(self.exited)
         self.release()
 
     def release(self) -> None:

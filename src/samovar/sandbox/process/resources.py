@@ -86,7 +86,7 @@ class ResourcePool:
     def give_back(self, resources: Resources) -> bool:
         """Release what nothing runs in any more; False while the cgroup is still busy."""
         if resources.cgroup:
-            if not resources.cgroup.remove():
+            if not resources.cgroup.remove(wait_s=0):
                 return False
             resources.cgroup = None
         if resources.network and self._ground.networks:

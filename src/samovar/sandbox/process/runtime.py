@@ -153,9 +153,14 @@ class Runtime:
     def _ensure_zygote(self) -> None:
         if self._zygote or self._closed:
             return
-        ours, theirs = link.pair()
-        with theirs:
-            self._zygote_pid = self._spawn(theirs.fileno())
+        try:
+            ours, theirs = link.pair()
+            with theirs:
+                self._zygote_pid = self._spawn(theirs.fileno())
+        except OSError as error:
+            self._failures += 1
+            self._fail_all(f"its zygote cannot start: {error}")
+            return
         self._keeper.children.adopt(self._zygote_pid, lambda _: None)  # its socket tells
         self._up = False
         self._zygote = Link(ours)
@@ -212,6 +217,10 @@ class Runtime:
             else:
                 self._refill_soon()
             return
+        self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
+        """There will be no blank for those who wait."""
         waiting, self._waiting = self._waiting, deque()
         for start in waiting:
             self._keeper.fail(start, reason)
@@ -236,13 +245,15 @@ class Runtime:
     def _ask_for_blank(self) -> bool:
         assert self._zygote
         try:
+            ours, theirs = link.pair()
             resources = self._resources.take()
         except OSError as error:
             self._failures += 1
+            reason = f"no room for an instance: {error}"
             if self._waiting:
-                self._keeper.fail(self._waiting.popleft(), f"no room for an instance: {error}")
+                self._keeper.fail(self._waiting.popleft(), reason)
+            self._settle_preparing(reason)
             return False
-        ours, theirs = link.pair()
         self._seq += 1
         cell = Cell(ours, resources)
         self._births[self._seq] = cell
@@ -271,7 +282,10 @@ class Runtime:
 
     def _on_word(self, cell: Cell) -> None:
         """The one message of a blank: that it is ready, or why not."""
-        word = cell.control.recv(blank.MAX_MESSAGE_BYTES)
+        try:
+            word = cell.control.recv(blank.MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            word = b""
         self._loop.unwatch(cell.control.fileno())
         seq = next(seq for seq, unborn in self._births.items() if unborn is cell)
         if word == blank.READY:
@@ -294,10 +308,15 @@ class Runtime:
         """A blank has come to be when it is ready and its pid is known, in any order."""
         if not (cell.ready and cell.pid) or seq not in self._births:
             return
+        try:
+            if self._recipe.own_mounts:
+                cell.open_mounts()
+        except OSError as error:  # it has died since
+            cell.failure = f"the blank died: {error}"
+            cell.kill()
+            return
         del self._births[seq]
         self._failures = 0
-        if self._recipe.own_mounts:
-            cell.open_mounts()
         if self._waiting:
             self._keeper.assign(cell, self._waiting.popleft(), "fork")
         else:

@@ -26,7 +26,8 @@ from samovar.sandbox.process.leisure import Leisure
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.runtime import Keeper, Recipe, Runtime
 
-_BURIAL_RETRY_S = 0.005
+_BURIAL_RETRY_S = 0.002
+_MAX_BURIAL_RETRY_S = 0.5
 _CLOSE_LIMIT_S = 10.0
 _SHARED_PROCESSES = 8192
 """Without a cgroup: what all instances of a user namespace together may have."""
@@ -113,7 +114,8 @@ class Supervisor:
     def _settle(self, instance_id: str, vcpus: float) -> None:
         start = self._starts.get(instance_id)
         if start and start.cell and start.cell.resources.cgroup and self._has(Layer.CPU):
-            start.cell.resources.cgroup.set_cpu(vcpus)
+            with contextlib.suppress(OSError):  # it is just being removed
+                start.cell.resources.cgroup.set_cpu(vcpus)
 
     def _stop(self, instance_id: str) -> None:
         start = self._starts.get(instance_id)
@@ -190,8 +192,10 @@ class Supervisor:
                 data_bytes = start.memory_bytes
             if self._has(Layer.MOUNTS):
                 self._installer.install(cell, start.code_dir, start.tmp_mib)
-            prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
-            readable = [start.code_dir, prefix]
+                readable = []
+            else:
+                prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
+                readable = [start.code_dir, prefix]
             # Told before it can speak: whoever hears from an instance knows that it has started.
             told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
             self._tell(told, peak_fds)
@@ -266,20 +270,22 @@ class Supervisor:
         if code >= 0:
             return {"code": code, "peak_bytes": peak_bytes}
         cgroup = cell.resources.cgroup
-        out_of_memory = bool(
-            cgroup and code == -signal.SIGKILL and not start.stopped and cgroup.oom_killed()
-        )
+        out_of_memory = False
+        if cgroup and code == -signal.SIGKILL and not start.stopped:
+            with contextlib.suppress(OSError, ValueError):
+                out_of_memory = cgroup.oom_killed()
         return {"signal": -code, "out_of_memory": out_of_memory, "peak_bytes": peak_bytes}
 
     def _bury(self, cell: Cell, then: Callable[[], None] = lambda: None) -> None:
         """Give back what a cell held as soon as nothing of it is left."""
         cell.close()
         self._burials += 1
-        self._try_to_bury(cell, then)
+        self._try_to_bury(cell, then, _BURIAL_RETRY_S)
 
-    def _try_to_bury(self, cell: Cell, then: Callable[[], None]) -> None:
+    def _try_to_bury(self, cell: Cell, then: Callable[[], None], retry_s: float) -> None:
         if not self._nothing_left(cell) or not self._resources.give_back(cell.resources):
-            self._loop.later(_BURIAL_RETRY_S, lambda: self._try_to_bury(cell, then))
+            next_s = min(2 * retry_s, _MAX_BURIAL_RETRY_S)
+            self._loop.later(retry_s, lambda: self._try_to_bury(cell, then, next_s))
             return
         self._burials -= 1
         then()

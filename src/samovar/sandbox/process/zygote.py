@@ -19,6 +19,7 @@ Runs under any CPython from 3.9: standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -54,6 +55,8 @@ PRELOAD = (
 )
 
 MAX_FDS = 32
+_OOM_SCORE = "500"
+"""Of -1000 to 1000 (proc(5)); nobody who lacks a capability can lower it again."""
 
 
 def main(control_fd: int) -> NoReturn:
@@ -96,6 +99,9 @@ def _loop(settings: dict[str, Any]) -> blank.RuntimeLoop:
 
 def _settle(isolation: blank.Isolation, settings: dict[str, Any]) -> None:
     """Take the shape that every blank inherits."""
+    # Where the machine as a whole lacks memory, instances go before the server.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(_OOM_SCORE)
     if isolation.mounts:
         sys_.unshare(sys_.CLONE_NEWNS)
         first_uid, past_uid = settings["uids"]
