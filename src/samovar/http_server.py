@@ -1,4 +1,6 @@
-"""uvicorn as we use it: without its own idea of signals, and with one write for each response."""
+"""uvicorn as we use it: without its own idea of signals, with one write for each response, and with
+bounds on slow clients and long heads.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,10 @@ REQUEST_LIMIT_S = 300.0
 """How long a client may take to send one request, from its first byte (or from connecting) on."""
 
 BACKLOG = 2048
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line with its headers, beyond the first piece of it that is read. The parser would
+gather whatever comes."""
 
 
 class _JoinedWrites:
@@ -54,6 +60,8 @@ class _Protocol(HttpToolsProtocol):
     """A connection that knows since when it has been waiting for its client."""
 
     message_since = 0.0
+    head_bytes = 0
+    """Received of a head that is not complete."""
 
     def connection_made(self, transport: Any) -> None:
         self.message_since = self.loop.time()
@@ -62,6 +70,15 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.message_since = self.loop.time()
         super().on_message_begin()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and self.cycle.scope is self.scope:  # the head is complete
+            self.head_bytes = 0
+            return
+        self.head_bytes += len(data)
+        if self.head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
 
     def stalls(self, limit_s: float) -> bool:
         """Whether a request has begun and is not complete after `limit_s`.

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from samovar.http_server import HttpServer
+from samovar.http_server import MAX_HEAD_BYTES, HttpServer
 
 
 async def echo(scope, receive, send):
@@ -24,14 +24,20 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-async def address():
+@contextlib.asynccontextmanager
+async def serving(**limits):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = HttpServer(echo, request_limit_s=0.1)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        server = HttpServer(echo, **limits)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
         yield listener.getsockname()
         server.should_exit = True
-        await serving
+        await task
+
+
+@pytest.fixture
+async def address():
+    async with serving(request_limit_s=0.1) as address:
+        yield address
 
 
 @contextlib.asynccontextmanager
@@ -70,6 +76,14 @@ async def test_so_does_a_second_request_that_never_ends(address):
         async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionResetError):
                 await reader.read(-1)
+
+
+@pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX: "])
+async def test_a_head_without_end_is_refused(begun):
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write(begun + b"a" * 2 * MAX_HEAD_BYTES)
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400")
 
 
 async def test_a_connection_between_two_requests_stays(address):
