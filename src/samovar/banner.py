@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from samovar.config import Config
@@ -46,9 +47,10 @@ def ready_block(
 
 
 def show(text: str) -> None:
-    """Print at once: whoever waits for it may read a pipe."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print at once: whoever waits for it may read a pipe, and close it once it has the line."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def _isolation(isolation: Isolation) -> str:

@@ -34,6 +34,9 @@ class ConfigError(Exception):
 
 PREFIX = "SAMOVAR_"
 
+MEMORY_SHARE = 0.9
+"""Of the machine's memory, what instances may use unless told otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -57,9 +60,9 @@ class Config:
     queue_timeout_s: float = 60.0
     """How long a request may wait for capacity or for an instance to come up."""
     memory_mib: int = 0
-    """Memory that instances may be promised in all. 0: nine tenths of the machine's."""
+    """Memory that instances may use in all. 0: nine tenths of the machine's."""
     memory_oversubscription: float = 1.0
-    """Promised ÷ real memory. Over 1, functions that use what they declare can be refused."""
+    """Promised ÷ that memory. Over 1, functions that use what they declare can be refused."""
     allowed_hosts: str = ""
     """Names that clients may call this server by, separated by commas: public DNS names. Addresses
     and local names always do."""
@@ -86,6 +89,17 @@ class Config:
         config = cls(**values)
         config._check()
         return config
+
+    def promised_memory_mib(self, machine_mib: int) -> int:
+        """Memory that instances may be promised in all, on a machine with so much."""
+        usable_mib = self.memory_mib or machine_mib * MEMORY_SHARE
+        return int(usable_mib * self.memory_oversubscription)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """`host` and `allowed_hosts`, one by one."""
+        allowed = (name.strip() for name in self.allowed_hosts.split(","))
+        return frozenset(name for name in (self.host, *allowed) if name)
 
     def _check(self) -> None:
         bounds: tuple[tuple[str, float, float], ...] = (

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -50,9 +51,6 @@ from samovar.worker.code_package import check_package
 from samovar.worker.worker import LocalWorker
 
 CODE_CACHE_BYTES = 4 * 1024**3
-MEMORY_SHARE = 0.9
-"""Of the machine's memory, what instances may be promised by default."""
-
 
 log = telemetry.get_logger("server")
 
@@ -64,6 +62,7 @@ class StartError(Exception):
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     telemetry.configure(as_json=config.log_format is LogFormat.JSON)
+    _allow_open_files()
     try:
         with _only_one(config.data_dir), _listen(config.host, config.port) as listener:
             uvloop.run(_serve(config, listener))
@@ -130,7 +129,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         await sandbox.open()
         stack.push_async_callback(sandbox.close)
         manager_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
-        memory_mib = config.memory_mib or _memory_mib(config.memory_oversubscription)
+        memory_mib = config.promised_memory_mib(_machine_memory_mib())
         worker = LocalWorker(WorkerId("local"), sandbox, cache, logs, memory_mib)
         ledger = ConcurrencyLedger(config.account_concurrency, await store.reserved_concurrencies())
         manager = PoolManager(
@@ -159,7 +158,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
         )
         invoker = Invoker(catalog, deployments, manager)
-        guard = OriginGuard(config.host, *config.allowed_hosts.split(","))
+        guard = OriginGuard(*config.host_names)
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
@@ -177,10 +176,13 @@ def _sandbox(config: Config) -> ProcessSandbox:
 
 async def _warm_up(built: Platform) -> None:
     """Make the runtimes of known functions ready, so that their first start is fast."""
-    in_use = await built.control.store.runtimes_in_use()
-    for runtime in sorted(in_use & set(built.sandbox.runtimes)):
-        with contextlib.suppress(PlatformError):
-            await built.sandbox.prepare(runtime)
+    try:
+        in_use = await built.control.store.runtimes_in_use()
+        for runtime in sorted(in_use & set(built.sandbox.runtimes)):
+            with contextlib.suppress(PlatformError):  # the first start will say why
+                await built.sandbox.prepare(runtime)
+    except Exception:  # starts are slower then; it is no reason to end the server
+        log.exception("the runtimes could not be warmed up")
 
 
 def _health(config: Config, sandbox: ProcessSandbox) -> Callable[[], dict[str, Any]]:
@@ -212,12 +214,13 @@ def _only_one(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise StartError(f"the data directory {data_dir} cannot be used: {error}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(
+                f"another server uses {data_dir}; stop it, or give --data-dir another directory"
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise StartError(
-            f"another server uses {data_dir}; stop it, or give --data-dir another directory"
-        ) from error
     finally:
         os.close(lock)
 
@@ -237,6 +240,13 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def _allow_open_files() -> None:
+    """Each connection and each instance takes some; the usual soft limit of 1,024 is for programs
+    that use select()."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _stop_signal() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -250,9 +260,8 @@ def _base_url(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def _memory_mib(oversubscription: float) -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(total * MEMORY_SHARE * oversubscription) >> 20
+def _machine_memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
 def _architecture() -> str:
