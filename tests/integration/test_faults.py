@@ -188,6 +188,16 @@ def test_an_update_in_mid_flight_serves_new_code_at_once(server, client_of, make
     assert answers == [b'"old"']
 
 
+def test_the_examples_replace_no_function_of_ones_own(tmp_path):
+    for flags in (["--no-examples"], []):
+        with running(tmp_path / "data", *flags) as server, clients_of(server.endpoint) as make:
+            client = make()
+            if flags:
+                FunctionFactory(client, "own", server.newest_runtime())(ECHO, FunctionName="hello")
+            answer = client.invoke(FunctionName="hello", Payload=b'"mine"')
+            assert answer["Payload"].read() == b'"mine"'
+
+
 def test_a_second_server_on_the_same_data_is_refused(server):
     second = Server(server.data_dir, "--no-examples")
     with pytest.raises(AssertionError, match="another server uses"):
