@@ -58,7 +58,8 @@ class Config:
     account_concurrency: int = 1000
     """Invocations at once, over all functions (AWS's default quota)."""
     queue_timeout_s: float = 60.0
-    """How long a request may wait for capacity or for an instance to come up."""
+    """How long a request may wait for room for an instance. (For the init phase of one that has
+    room it waits as long as that may take.)"""
     memory_mib: int = 0
     """Memory that instances may use in all. 0: nine tenths of the machine's."""
     memory_oversubscription: float = 1.0

@@ -239,10 +239,6 @@ class Manager(Protocol):
         """Enforce a function's reserved concurrency from now on; None removes it."""
         ...
 
-    def set_reserved_concurrencies(self, limits: Mapping[FunctionId, int]) -> None:
-        """All of them at once, at start-up."""
-        ...
-
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, let running ones finish within `timeout_s`, stop everything."""
         ...

@@ -145,6 +145,7 @@ async def managing(
     ledger: ConcurrencyLedger | None = None,
     idle_timeout_s: float = 600.0,
     queue_timeout_s: float = 600.0,
+    init_limit_s: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[PoolManager]:
     """A manager of these workers, for one block."""
@@ -154,6 +155,7 @@ async def managing(
         ledger or ConcurrencyLedger(1000, {}),
         idle_timeout_s=idle_timeout_s,
         queue_timeout_s=queue_timeout_s,
+        init_limit_s=init_limit_s,
         monotonic=clock,
     )
     async with manager:

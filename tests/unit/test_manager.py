@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -194,20 +195,30 @@ async def test_a_reservation_that_leaves_too_little_is_refused_and_changes_nothi
 
 
 async def test_reservations_are_in_force_from_the_start():
-    async with managing(ScriptedWorker()) as manager:
-        manager.set_reserved_concurrencies({VERSION.id: 0})
+    ledger = ConcurrencyLedger(1000, {VERSION.id: 0})
+    async with managing(ScriptedWorker(), ledger=ledger) as manager:
         with pytest.raises(PlatformError):
             await manager.acquire(VERSION)
 
 
 async def test_who_waits_too_long_is_refused_and_leaves_nothing_behind():
     worker = ScriptedWorker(held=True)
-    async with managing(worker, queue_timeout_s=0.01) as manager:
+    async with managing(worker, queue_timeout_s=0.01, init_limit_s=0.01) as manager:
         with pytest.raises(PlatformError, match="no instance came free in time for f") as refused:
-            await manager.acquire(VERSION)
+            await manager.acquire(dataclasses.replace(VERSION, timeout_s=0))
         assert refused.value.code is ErrorCode.TOO_MANY_REQUESTS
         worker.come_up()
         await retired(manager)
+
+
+async def test_a_long_init_phase_is_not_cut_short_by_the_queue():
+    worker = ScriptedWorker(held=True)
+    async with managing(worker, queue_timeout_s=0.01) as manager:
+        (request,) = acquiring(manager)
+        done, _ = await asyncio.wait((request,), timeout=0.1)
+        assert not done
+        worker.come_up()
+        assert (await request).instance == worker.asked[0]
 
 
 # ---------------------------------------------------------------- requests that go away

@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -23,7 +23,7 @@ from samovar.manager.pool import Action, Grant, Pool, Reject, Start, Stop, Ticke
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
-from samovar.model.invocation import ColdCause, Outcome, StartReport, Timing
+from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport, Timing
 from samovar.ports import InitFailedError, Lease, Need, Placement, Worker, WorkerStatus
 from samovar.telemetry.log import get_logger
 
@@ -60,6 +60,7 @@ class PoolManager:
         *,
         idle_timeout_s: float,
         queue_timeout_s: float,
+        init_limit_s: float = INIT_LIMIT_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = {worker.status().id: worker for worker in workers}
@@ -67,6 +68,7 @@ class PoolManager:
         self.ledger = ledger
         self._idle_timeout_s = idle_timeout_s
         self._queue_timeout_s = queue_timeout_s
+        self._init_limit_s = init_limit_s
         self._monotonic = monotonic
         self._pools: dict[VersionKey, Pool] = {}
         self._keys: dict[tuple[FunctionId, str], set[VersionKey]] = {}
@@ -136,11 +138,6 @@ class PoolManager:
             self.ledger.check_reservation(function, limit)
         self.ledger.reserve(function, limit)
 
-    def set_reserved_concurrencies(self, limits: Mapping[FunctionId, int]) -> None:
-        """See `ports.Manager`."""
-        for function, limit in limits.items():
-            self.ledger.reserve(function, limit)
-
     async def drain(self, timeout_s: float) -> None:
         """See `ports.Manager`. Instances are stopped by their workers, afterwards."""
         self._draining = True
@@ -163,10 +160,12 @@ class PoolManager:
         granted: Granted | None = None
         try:
             self._perform(pool, pool.request(ticket))
-            async with asyncio.timeout(self._queue_timeout_s):
-                granted = await future
-        except TimeoutError as error:
-            raise _no_capacity(pool) from error
+            if not await _done_within(self._queue_timeout_s, future) and not pool.blocked:
+                # An init phase is under way; it has a bound of its own, and ends within it.
+                await _done_within(self._init_limit_s + pool.version.timeout_s, future)
+            if not future.done():
+                raise _no_capacity(pool)
+            granted = future.result()
         finally:
             if granted is None:
                 self._abandon(pool, ticket, future)
@@ -348,6 +347,11 @@ class PoolManager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self._closing.wait()
+
+
+async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
+    done, _ = await asyncio.wait((future,), timeout=limit_s)
+    return bool(done)
 
 
 def _shutting_down() -> PlatformError:
