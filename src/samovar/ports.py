@@ -360,9 +360,12 @@ class LogStore(Protocol):
     """What functions print. Appending never waits and never fails the caller: bounded in size."""
 
     def append(self, function: FunctionId, text: bytes) -> None: ...
-    def delete(self, function: FunctionId) -> None: ...
+    def delete(self, function: FunctionId) -> None:
+        """Forget all of a function's. Blocks: call it in a thread."""
+        ...
+
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
-        """The newest whole lines."""
+        """The newest whole lines. Blocks: call it in a thread."""
         ...
 
     def follow(self, function: FunctionId) -> AsyncIterator[bytes]:

@@ -37,6 +37,7 @@ class KnownFunctions:
         self.before_answer: Callable[[], None] = lambda: None
         """Called when a read has been made and before it is told."""
         self.broken: Exception | None = None
+        self.unreadable: Exception | None = None
         for version in versions:
             self.put(version)
 
@@ -45,6 +46,8 @@ class KnownFunctions:
 
     async def get(self, function: FunctionId, version: str) -> FunctionVersion:
         self.reads += 1
+        if self.unreadable is not None:
+            raise self.unreadable
         found = self.versions.get((function, version))
         self.before_answer()
         if found is None:

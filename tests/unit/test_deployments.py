@@ -129,3 +129,13 @@ async def test_who_waits_may_leave_without_ending_the_deployment():
         await asyncio.wait([waiting])
         await settled()
         assert (await door.store.get(CREATED.id, CREATED.version)).state is State.ACTIVE
+
+
+async def test_a_version_that_cannot_be_read_back_ends_no_server():
+    async with front_door() as door:
+        door.store.put(CREATED)
+        door.store.unreadable = ValueError("a row that makes no sense")
+        door.deployments.begin(CREATED)
+        await door.deployments.settled(CREATED)
+        door.store.unreadable = None
+        assert (await door.store.get(CREATED.id, CREATED.version)).state is State.ACTIVE

@@ -8,7 +8,6 @@ made ready, and the version's state moves. An invocation that comes in between w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import replace
 
 from samovar.frontend.catalog import Catalog
@@ -92,8 +91,10 @@ class Deployments:
             log.exception("the result of a deployment was not kept", function=version.arn)
             return
         self._catalog.forget(version.id)
-        with contextlib.suppress(PlatformError):  # so that the first request need not read it
+        try:  # so that the first request need not read it
             await self._catalog.resolve(version.id, version.version)
+        except Exception as error:  # that request will say what is wrong
+            log.warning("a version cannot be read", function=version.arn, error=str(error))
 
 
 def _succeeded(version: FunctionVersion) -> FunctionVersion:

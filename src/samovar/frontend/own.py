@@ -94,7 +94,7 @@ class OwnRoutes:
         wanted = request.query.get("tail_bytes", [""])[0]
         known = wanted.isdecimal() and len(wanted) < MAX_DIGITS
         tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if known else DEFAULT_TAIL_BYTES
-        text = self._logs.read(function, max_bytes=tail_bytes)
+        text = await asyncio.to_thread(self._logs.read, function, max_bytes=tail_bytes)
         content = [(b"content-type", b"text/plain; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": content})
         follow = request.query.get("follow", ["0"])[0] == "1"

@@ -5,12 +5,14 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from samovar.frontend.auth import Caller
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId
 
 TOTAL_CODE_BYTES = 75 * 1024**3
@@ -23,6 +25,7 @@ class ConcurrencyOperations:
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._turn = asyncio.Lock()
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -74,13 +77,15 @@ class ConcurrencyOperations:
     async def _set(self, function: FunctionId, limit: int | None) -> None:
         """In force first, then durable, then acknowledged; undone where it can't be kept."""
         control = self._control
-        before = (await control.store.record(function)).reserved_concurrency
-        control.manager.set_reserved_concurrency(function, limit)
-        try:
-            await control.store.set_reserved_concurrency(function, limit)
-        except BaseException:
-            control.manager.set_reserved_concurrency(function, before)
-            raise
+        async with self._turn:  # or two at once could leave one in force and the other kept
+            before = (await control.store.record(function)).reserved_concurrency
+            control.manager.set_reserved_concurrency(function, limit)
+            try:
+                await control.store.set_reserved_concurrency(function, limit)
+            except BaseException as error:
+                gone = isinstance(error, PlatformError) and error.code is ErrorCode.NOT_FOUND
+                control.manager.set_reserved_concurrency(function, None if gone else before)
+                raise
 
 
 def _unqualified(params: Params, caller: Caller) -> FunctionId:

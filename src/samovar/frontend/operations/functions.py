@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html and its si
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
@@ -166,7 +167,7 @@ class FunctionOperations:
         for version in versions:
             control.manager.supersede(function, version, None)
         control.manager.set_reserved_concurrency(function, None)
-        control.logs.delete(function)
+        await asyncio.to_thread(control.logs.delete, function)
         return {"StatusCode": 204}
 
     # ------------------------------------------------------------ inside
@@ -194,7 +195,7 @@ class FunctionOperations:
             )
         await self._control.inspect(package)
         if not keep:
-            return CodeRef.of(package)
+            return await asyncio.to_thread(CodeRef.of, package)
         return await self._control.code.put(package)
 
     async def _update(self, function: FunctionId, params: Params, change: Change) -> Result:
