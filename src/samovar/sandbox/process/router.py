@@ -101,9 +101,11 @@ def inside(namespace_fd: int | None = None) -> Iterator[None]:
             unshare(CLONE_NEWNET)
         else:
             setns(namespace_fd, CLONE_NEWNET)
-        yield
+        try:
+            yield
+        finally:
+            setns(home, CLONE_NEWNET)
     finally:
-        setns(home, CLONE_NEWNET)
         os.close(home)
 
 

@@ -254,6 +254,7 @@ class Runtime:
                 self._keeper.fail(self._waiting.popleft(), reason)
             self._settle_preparing(reason)
             return False
+        self._leisure.add(self._resources.fill_one)
         self._seq += 1
         cell = Cell(ours, resources)
         self._births[self._seq] = cell

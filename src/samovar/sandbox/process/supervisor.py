@@ -109,7 +109,6 @@ class Supervisor:
         self._starts[start.id] = start
         self._leisure.start_has_come()
         self._runtime(start.runtime).take(start)
-        self._leisure.add(self._resources.fill_one)
 
     def _settle(self, instance_id: str, vcpus: float) -> None:
         start = self._starts.get(instance_id)
