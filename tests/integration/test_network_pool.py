@@ -43,6 +43,16 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def a_world_can_be_made() -> None:
+    """Root in a container may have to do without namespaces, sysctls or a packet filter."""
+    try:
+        with open_world():
+            Filter().close()
+    except OSError as error:
+        pytest.skip(f"this machine does not let us simulate a network: {error}")
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     with open_world() as world:
