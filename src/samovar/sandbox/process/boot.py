@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import interpreters, layers, resources
+from samovar.sandbox.process import layers, resources
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.layers import Ground
@@ -75,12 +75,10 @@ def _survey(settings: Message) -> Ground:
         reason = f"{layers.SWITCHED_OFF} (--isolation none)"
         return Ground(layers=frozenset(), missing=dict.fromkeys(Layer, reason), own_proc=False)
     name = settings["name"]
-    runtimes = settings["runtimes"]
     return layers.survey(
         name=name,
-        prefix=interpreters.prefix(next(iter(runtimes.values()), sys.executable)),
+        runtimes=settings["runtimes"],
         uid=resources.uid_range(name).start,
-        used_paths=[settings["lock"], *runtimes.values()],
         disabled=frozenset(Layer(layer) for layer in settings["disabled"]),
     )
 
@@ -97,6 +95,7 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
         {
             "ev": "open",
             "layers": sorted(ground.layers),
+            "unusable": dict(ground.unusable),
             "missing": {str(layer): reason for layer, reason in ground.missing.items()},
         }
     )

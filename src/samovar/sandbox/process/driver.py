@@ -26,9 +26,11 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
 from samovar.sandbox.process import interpreters, link
+from samovar.sandbox.process.code_copies import CodeCopies
 from samovar.sandbox.process.instance import ProcessInstance
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.resources import server_name
+from samovar.sandbox.process.rootfs import TASK_ROOT
 
 DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 DEFAULT_LOOP = "samovar.guest.python_loop"
@@ -81,10 +83,13 @@ class ProcessSandbox:
         self._source_root = Path(samovar.__file__).resolve().parent.parent
         self._loop_path = loop_path or self._source_root
         self._link: Link | None = None
+        self._found: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._opened: asyncio.Future[Message] | None = None
         self._instances: dict[str, ProcessInstance] = {}
         self._prepared: dict[str, asyncio.Future[None]] = {}
+        self._copies: CodeCopies | None = None
+        self._unusable: dict[str, str] = {}
         self._restart: asyncio.Task[None] | None = None
         self._restarts = 0
         self._closing = False
@@ -94,9 +99,12 @@ class ProcessSandbox:
     async def open(self) -> None:
         """See the port. Raises `PlatformError` UNAVAILABLE, saying what is missing and why."""
         self._closing = False
-        self.runtimes = interpreters.find(self._search_path)
+        self._found = interpreters.find(self._search_path)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         await self._open_supervisor()
+        if Layer.USER in self.isolation.layers and Layer.MOUNTS not in self.isolation.layers:
+            self._copies = CodeCopies(server_name(self._data_dir))
+            await self._copies.open()
         if self._mode == "process" and self.isolation.missing:
             await self.close()
             reasons = "; ".join(f"{layer}: {why}" for layer, why in self.isolation.missing.items())
@@ -117,37 +125,50 @@ class ProcessSandbox:
 
     async def start(self, spec: SandboxSpec) -> ProcessInstance:
         """See the port. Raises `PlatformError` where there is no such runtime, or no supervisor."""
-        await self._await_supervisor()
         self._check_runtime(spec.runtime)
-        channel, their_channel = socket.socketpair()
-        output_fd, their_output = os.pipe2(os.O_CLOEXEC)
         try:
-            channel.setblocking(False)
-            os.set_blocking(output_fd, False)
-            mounted = Layer.MOUNTS in self.isolation.layers
-            instance = ProcessInstance(
-                spec,
-                channel,
-                output_fd,
-                self._send,
-                mounted=mounted,
-                catch_up=self._on_readable,
-                give_up=self._kill_supervisor,
-                forget=self._forget,
-            )
-            message = {
-                "op": "start",
-                "id": spec.instance_id,
-                "runtime": spec.runtime,
-                "code_dir": str(spec.code_dir.resolve()),
-                "memory_mib": spec.memory_mib,
-                "tmp_mib": spec.ephemeral_storage_mib,
-            }
-            self._instances[spec.instance_id] = instance
-            self._send(message, [their_channel.fileno(), their_output])
-        finally:
-            their_channel.close()
-            os.close(their_output)
+            code_dir = spec.code_dir.resolve()
+            if self._copies:
+                code_dir = await self._copies.take(spec.code_dir)
+        except OSError as error:
+            raise PlatformError(ErrorCode.UNAVAILABLE, f"no copy of the code: {error}") from error
+        try:
+            await self._await_supervisor()
+            return self._begin(spec, code_dir)
+        except BaseException:
+            self._give_back_code(spec.code_dir)
+            raise
+
+    def _begin(self, spec: SandboxSpec, code_dir: Path) -> ProcessInstance:
+        try:
+            channel, their_channel = socket.socketpair()
+            output_fd, their_output = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise PlatformError(ErrorCode.UNAVAILABLE, f"no room for a start: {error}") from error
+        channel.setblocking(False)
+        os.set_blocking(output_fd, False)
+        instance = ProcessInstance(
+            spec,
+            TASK_ROOT if Layer.MOUNTS in self.isolation.layers else str(code_dir),
+            channel,
+            output_fd,
+            self._send,
+            catch_up=self._on_readable,
+            give_up=self._kill_supervisor,
+            forget=self._forget,
+        )
+        message = {
+            "op": "start",
+            "id": spec.instance_id,
+            "runtime": spec.runtime,
+            "code_dir": str(code_dir),
+            "memory_mib": spec.memory_mib,
+            "tmp_mib": spec.ephemeral_storage_mib,
+        }
+        self._instances[spec.instance_id] = instance
+        self._send(message, [their_channel.fileno(), their_output])
+        their_channel.close()
+        os.close(their_output)
         return instance
 
     async def close(self) -> None:
@@ -163,6 +184,9 @@ class ProcessSandbox:
         self._lose_supervisor()
         for instance in list(self._instances.values()):
             instance.release()
+        if self._copies:
+            await self._copies.close()
+            self._copies = None
 
     @property
     def supervisor_pid(self) -> int | None:
@@ -196,6 +220,10 @@ class ProcessSandbox:
             await self._end_supervisor(0)
             self._lose_supervisor()
             raise PlatformError(ErrorCode.UNAVAILABLE, f"the sandbox cannot start: {failure}")
+        self._unusable = answer["unusable"]
+        self.runtimes = {
+            runtime: path for runtime, path in self._found.items() if runtime not in self._unusable
+        }
         self.isolation = Isolation(
             driver="none" if self._mode == "none" else "process",
             layers=frozenset(Layer(layer) for layer in answer["layers"]),
@@ -209,7 +237,7 @@ class ProcessSandbox:
             "lock": str(self._data_dir.resolve() / "sandbox.lock"),
             "mode": self._mode,
             "disabled": sorted(self._disabled),
-            "runtimes": dict(self.runtimes),
+            "runtimes": self._found,
             "blanks": self._blanks,
             "source_root": str(self._source_root),
             "loop_module": self._loop_module,
@@ -315,14 +343,21 @@ class ProcessSandbox:
 
     def _forget(self, instance: ProcessInstance) -> None:
         self._instances.pop(instance.id, None)
+        self._give_back_code(instance.code_dir)
+
+    def _give_back_code(self, code_dir: Path) -> None:
+        if self._copies:
+            self._copies.give_back(code_dir)
 
     # ------------------------------------------------------------ runtimes
 
     def _check_runtime(self, runtime: str) -> None:
         if runtime not in self.runtimes:
             there = ", ".join(self.runtimes) or "none"
+            why = self._unusable.get(runtime, "there is no such interpreter")
             raise PlatformError(
-                ErrorCode.INVALID_RUNTIME, f"no {runtime} on this machine; there is: {there}"
+                ErrorCode.INVALID_RUNTIME,
+                f"no {runtime} on this machine ({why}); there is: {there}",
             )
 
     def _ask_to_prepare(self, runtime: str) -> asyncio.Future[None]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from samovar.model.instance import InstanceId
 from samovar.ports import Exit, SandboxSpec
 from samovar.sandbox.process.link import Message
-from samovar.sandbox.process.rootfs import TASK_ROOT
 
 Send = Callable[[Message], None]
 
@@ -32,11 +31,11 @@ class ProcessInstance:
     def __init__(
         self,
         spec: SandboxSpec,
+        task_root: str,
         channel: socket.socket,
         output_fd: int,
         send: Send,
         *,
-        mounted: bool,
         catch_up: Callable[[], None],
         give_up: Callable[[], None],
         forget: Callable[[ProcessInstance], None],
@@ -45,7 +44,8 @@ class ProcessInstance:
         self.channel = channel
         self.output_fd = output_fd
         self.exited = asyncio.get_running_loop().create_future()
-        self.task_root = TASK_ROOT if mounted else str(spec.code_dir.resolve())
+        self.task_root = task_root
+        self.code_dir = spec.code_dir
         self._vcpus = spec.vcpus
         self._send = send
         self._origin = "fork"

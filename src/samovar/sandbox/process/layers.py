@@ -11,14 +11,16 @@ what it makes there; all but a uid per instance and a network with a way out can
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import landlock, rootfs, seccomp
+from samovar.sandbox.process import interpreters, landlock, rootfs, seccomp
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.cgroup import CgroupTree
 from samovar.sandbox.process.children import Children
@@ -38,19 +40,22 @@ class Ground:
     """Whether the supervisor is to enter one: `enter_user_namespace`."""
     own_proc: bool = True
     """Whether an instance may have a /proc of its own; else its /proc is empty."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Runtimes that instances with these layers could not read → why."""
     cgroups: CgroupTree | None = None
     networks: NetworkPool | None = None
 
 
 def survey(
-    *, name: str, prefix: str, uid: int, used_paths: list[str], disabled: frozenset[Layer]
+    *, name: str, runtimes: Mapping[str, str], uid: int, disabled: frozenset[Layer]
 ) -> Ground:
     """Try every layer that is not in `disabled`.
 
-    `name` is this server's on the machine; `prefix` an interpreter's; `uid` one for an instance;
-    `used_paths` are what it reads of the host where it has no root of its own.
-    What it opens (cgroups, networks) is the caller's to close."""
+    `name` is this server's on the machine; `runtimes` are names and interpreters; `uid` is one
+    for an instance. What it opens (cgroups, networks) is the caller's to close."""
     missing = dict.fromkeys(disabled, SWITCHED_OFF)
+    prefix = interpreters.prefix(next(iter(runtimes.values()), sys.executable))
+    unusable: Mapping[str, str] = {}
     user_namespace, own_proc = _survey_namespaces(prefix, missing)
     simple: dict[Layer, Callable[[], None]] = {
         Layer.CAPABILITIES: _try_capabilities,
@@ -66,8 +71,8 @@ def survey(
                 "without root there is only one uid: instances share the server's, "
                 "kept apart by their namespaces"
             )
-        elif reason := trial(lambda: _try_uid(uid, used_paths if Layer.MOUNTS in missing else [])):
-            missing[Layer.USER] = f"instances share the server's uid: {reason}"
+        else:
+            unusable = _survey_uid(uid, runtimes, missing)
     cgroups = _survey_cgroups(name, missing)
     networks = _survey_network(name, user_namespace, missing)
     return Ground(
@@ -75,6 +80,7 @@ def survey(
         missing=missing,
         user_namespace=user_namespace,
         own_proc=own_proc,
+        unusable=unusable,
         cgroups=cgroups,
         networks=networks,
     )
@@ -190,17 +196,31 @@ def _try_landlock() -> None:
     landlock.restrict(read=["/"], write=["/tmp"])  # noqa: S108 - where instances may write
 
 
-def _try_uid(uid: int, used_paths: list[str]) -> None:
+def _survey_uid(
+    uid: int, runtimes: Mapping[str, str], missing: dict[Layer, str]
+) -> Mapping[str, str]:
+    """Try USER; return the runtimes that are not to be had with it."""
+    if reason := trial(lambda: _try_uid(uid)):
+        missing[Layer.USER] = f"instances share the server's uid: {reason}"
+    if Layer.USER in missing or Layer.MOUNTS not in missing:
+        return {}
+    refused = {
+        runtime: f"only the server's own user can reach {path}"
+        for runtime, path in runtimes.items()
+        if trial(functools.partial(_try_uid, uid, path))
+    }
+    if refused.keys() == runtimes.keys():
+        # Less isolation is better than none of the runtimes.
+        missing[Layer.USER] = f"instances share the server's uid: {'; '.join(refused.values())}"
+        return {}
+    return refused
+
+
+def _try_uid(uid: int, used_path: str = "/") -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    for path in used_paths:
-        try:
-            os.stat(path)
-        except PermissionError:
-            raise OSError(
-                f"another one could not reach {path} (where mounts are missing)"
-            ) from None
+    os.stat(used_path)
 
 
 def _survey_cgroups(name: str, missing: dict[Layer, str]) -> CgroupTree | None:

@@ -1,0 +1,81 @@
+"""Code where instances can read it that have a uid of their own, but no root of their own.
+
+How this works. The server keeps code below a directory that only it may enter. With mounts that
+does not matter: the supervisor puts the code into the instance's root. Without them (a container
+that allows none) an instance of another uid needs a copy, in the system's temporary directory,
+below a directory that can be passed but not listed, under a name that is not to be guessed.
+
+A copy serves all instances of its code, and is kept for a while after the last of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+_KEPT = 8
+"""Copies that no instance uses."""
+
+
+class CodeCopies:
+    """See the module. `name` is the server's on this machine."""
+
+    def __init__(self, name: str) -> None:
+        self._prefix = f"samovar-{name}-"
+        self._root: Path | None = None
+        self._copies: dict[Path, Path] = {}
+        """Of which directory → where; the longest unused first."""
+        self._users: Counter[Path] = Counter()
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Remove what an earlier life left, and make room. Raises `OSError`."""
+        self._root = await asyncio.to_thread(self._make_root)
+
+    async def take(self, code_dir: Path) -> Path:
+        """Return where to read `code_dir`; `give_back` when done. Raises `OSError`."""
+        self._users[code_dir] += 1
+        try:
+            async with self._lock:
+                if code_dir not in self._copies:
+                    self._copies[code_dir] = await asyncio.to_thread(self._copy, code_dir)
+        except BaseException:
+            self.give_back(code_dir)
+            raise
+        return self._copies[code_dir]
+
+    def give_back(self, code_dir: Path) -> None:
+        """One instance of it has gone."""
+        self._users[code_dir] -= 1
+        if code_dir in self._copies and not self._users[code_dir]:
+            self._copies[code_dir] = self._copies.pop(code_dir)  # now the last to be removed
+
+    async def close(self) -> None:
+        """Remove all."""
+        root, self._root = self._root, None
+        self._copies.clear()
+        if root:
+            await asyncio.to_thread(shutil.rmtree, root, True)
+
+    def _make_root(self) -> Path:
+        for path in Path(tempfile.gettempdir()).glob(self._prefix + "*"):
+            found = path.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                shutil.rmtree(path, ignore_errors=True)
+        root = Path(tempfile.mkdtemp(prefix=self._prefix))
+        root.chmod(0o711)
+        return root
+
+    def _copy(self, code_dir: Path) -> Path:
+        assert self._root
+        unused = [path for path in self._copies if not self._users[path]]
+        for path in unused[: max(0, len(unused) - _KEPT)]:
+            shutil.rmtree(self._copies.pop(path), ignore_errors=True)
+        target = self._root / secrets.token_hex(16)
+        return Path(shutil.copytree(code_dir, target, symlinks=True))
