@@ -161,6 +161,24 @@ async def test_a_blocked_pool_tries_no_more_often_than_something_changes():
         assert len(worker.asked) == 2  # one instance of `small` has served all ten
 
 
+async def test_a_blocked_pool_costs_others_nothing_while_there_is_no_room_for_it():
+    worker = ScriptedWorker(memory_mib=256 + 128)
+    async with managing(worker) as manager:
+        busy = await manager.acquire(LARGE)
+        waiting = [asyncio.create_task(manager.acquire(LARGE)) for _ in range(10)]
+        small = await manager.acquire(SMALL)
+        await settled()
+        before = asyncio.all_tasks()
+        manager.release(small, ANSWER)
+        assert asyncio.all_tasks() == before  # nobody tries
+        while waiting:
+            manager.release(busy, ANSWER)
+            await until(lambda: any(task.done() for task in waiting))
+            done = next(task for task in waiting if task.done())
+            waiting.remove(done)
+            busy = done.result()
+
+
 async def test_a_function_larger_than_every_worker_is_refused_and_costs_nobody_an_instance():
     worker = ScriptedWorker(memory_mib=128)
     async with managing(worker) as manager:

@@ -273,9 +273,9 @@ class PoolManager:
     async def _place(self, version: FunctionVersion) -> WorkerId | None:
         """Find a worker with room, stopping the longest idle instances of any function if need
         be. None: there is none, and stopping what is idle would not make enough."""
-        need = Need(version.runtime, version.memory_mib, version.code.sha256_hex)
+        need = _need(version)
         while True:
-            statuses = [worker.status() for worker in self._workers.values()]
+            statuses = self._statuses()
             chosen = self._placement.place(need, statuses)
             if chosen is not None:
                 return chosen
@@ -309,9 +309,18 @@ class PoolManager:
         self._blocked.add(pool)
 
     def _room_came_free(self) -> None:
-        while self._blocked:
-            pool = self._blocked.pop()
-            self._perform(pool, pool.unblock())
+        """Let those start that now could: not all, or each release of a busy function would make
+        every waiting request of every blocked one try in vain."""
+        statuses = self._statuses() if self._blocked else []
+        for pool in list(self._blocked):
+            need = _need(pool.version)
+            room = self._placement.place(need, statuses) or self._victim(need, statuses)
+            if room is not None and pool in self._blocked:
+                self._blocked.discard(pool)
+                self._perform(pool, pool.unblock())
+
+    def _statuses(self) -> list[WorkerStatus]:
+        return [worker.status() for worker in self._workers.values()]
 
     # ------------------------------------------------------------ pools
 
@@ -347,6 +356,10 @@ class PoolManager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self._closing.wait()
+
+
+def _need(version: FunctionVersion) -> Need:
+    return Need(version.runtime, version.memory_mib, version.code.sha256_hex)
 
 
 async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
