@@ -35,6 +35,10 @@ def orphan():
     command = "sleep 300 >/dev/null 2>&1 & echo $!"
     return int(subprocess.run(["sh", "-c", command], capture_output=True).stdout)
 
+def spawn(*command):
+    "A child that nobody but us reaps."
+    return os.posix_spawn(f"/bin/{command[0]}", command, {})
+
 def told(answer):
     print(json.dumps(answer), flush=True)
 """
@@ -73,7 +77,7 @@ def test_a_process_of_others_survives_a_kill():
 def test_a_child_is_killed_and_its_end_is_told():
     assert script("""
         ours, ends = Children(), []
-        child = subprocess.Popen(["sleep", "300"]).pid
+        child = spawn("sleep", "300")
         ours.adopt(child, lambda end: ends.append(end.code))
         children.kill(child)
         wait_for(lambda: ours.reap() or ends)
@@ -85,7 +89,7 @@ def test_a_child_is_killed_and_its_end_is_told():
 def test_an_end_that_comes_before_its_owner_is_kept():
     assert script("""
         ours, ends = Children(), []
-        child = subprocess.Popen(["sh", "-c", "exit 7"]).pid
+        child = spawn("sh", "-c", "exit 7")
         wait_for(lambda: ours.reap() or ours.none_left())
         ours.adopt(child, lambda end: ends.append(end.code))
         told(ends)
@@ -95,7 +99,7 @@ def test_an_end_that_comes_before_its_owner_is_kept():
 def test_a_stranger_that_had_a_childs_number_before_does_not_count_for_it():
     assert script("""
         ours, ends = Children(), []
-        child = subprocess.Popen(["sleep", "300"]).pid
+        child = spawn("sleep", "300")
         ours._strangers[child] = children.End(3, 0)
         ours.adopt(child, lambda end: ends.append(end.code))
         early = list(ends)
