@@ -174,3 +174,17 @@ def running_names() -> set[str]:
         with contextlib.suppress(OSError):  # it has just ended
             names.add(comm.read_text().strip())
     return names
+
+
+@pytest.mark.parametrize("operation", ["CreateFunction", "UpdateFunctionCode"])
+def test_a_package_over_50_mb_is_refused(lambda_client, make_function, operation):
+    package = b"\0" * (50 * 1024 * 1024 + 1)
+    with pytest.raises(ClientError) as refused:
+        if operation == "CreateFunction":
+            make_function("", Code={"ZipFile": package})
+        else:
+            name = make_function("def handler(event, context): return 1")
+            lambda_client.update_function_code(FunctionName=name, ZipFile=package)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert refused.value.response["Error"]["Code"] == "RequestTooLargeException"
+    assert f"for the {operation} operation" in refused.value.response["Error"]["Message"]

@@ -83,7 +83,7 @@ class FunctionOperations:
             state_reason_code="Creating",
         )
         latest = apply_settings(blank, params, control.runtimes, control.architecture)
-        latest = replace(latest, code=await self._store_code(params["Code"]))
+        latest = replace(latest, code=await self._store_code("CreateFunction", params["Code"]))
         await control.store.create(latest, params.get("Tags") or {})
         control.changed(function)
         control.deployments.begin(latest)
@@ -129,7 +129,8 @@ class FunctionOperations:
         _only_latest(qualifier)
         latest = await self._control.store.get(function, LATEST)
         _check_revision(latest, params)
-        code = await self._store_code(params, keep=not params.get("DryRun"))
+        keep = not params.get("DryRun")
+        code = await self._store_code("UpdateFunctionCode", params, keep=keep)
         architecture = {"Architectures": params.get("Architectures")}
 
         def change(old: FunctionVersion) -> FunctionVersion:
@@ -177,7 +178,7 @@ class FunctionOperations:
             return await self._control.store.get(function, LATEST)
         return await self._control.catalog.read_primary(function, qualifier or LATEST)
 
-    async def _store_code(self, code: Params, *, keep: bool = True) -> CodeRef:
+    async def _store_code(self, operation: str, code: Params, *, keep: bool = True) -> CodeRef:
         for member in ("ImageUri", "SourceKMSKeyArn", "S3ObjectVersion"):
             if code.get(member):
                 raise invalid(f"{member} is not supported by this server.")
@@ -190,8 +191,7 @@ class FunctionOperations:
         elif len(package) > MAX_ZIP_BYTES:
             raise PlatformError(
                 ErrorCode.REQUEST_TOO_LARGE,
-                f"Request must be smaller than {MAX_ZIP_BYTES} bytes for the CreateFunction "
-                "operation",
+                f"Request must be smaller than {MAX_ZIP_BYTES} bytes for the {operation} operation",
             )
         await self._control.inspect(package)
         if not keep:
