@@ -272,3 +272,9 @@ def test_what_passes_can_be_read_by_a_function(payload):
     except PlatformError:
         return
     json.loads(payload)
+
+
+async def test_a_slash_at_the_end_of_the_path_means_nothing():
+    async with front_door() as door:
+        answer = await door.ask("POST", "/2015-03-31/functions/f/invocations/", b"{}")
+        assert answer.status == 200

@@ -38,7 +38,7 @@ UNSUPPORTED_HEADERS = ("x-amz-tenant-id", "x-amz-durable-execution-name")
 
 def function_in_path(request: Request) -> str | None:
     """The (still encoded) function name, if this request is an Invoke."""
-    path = request.raw_path
+    path = request.raw_path.removesuffix("/")  # as the router has it
     if request.method == "POST" and path.startswith(PREFIX) and path.endswith(SUFFIX):
         name = path[len(PREFIX) : -len(SUFFIX)]
         if name and "/" not in name:
