@@ -144,3 +144,22 @@ async def test_a_function_cannot_change_kernel_settings(attempts: Attempts) -> N
     assert await attempts.inside(script) in ("EACCES", "EROFS")
     assert await attempts.without(ROOT | {Layer.LANDLOCK}, script) == "EROFS"
     assert isinstance(await attempts.without(FILES | ROOT, script), int)
+
+
+async def test_a_function_does_not_see_what_others_read(attempts: Attempts) -> None:
+    """The files of /usr are the same for all: the host, too."""
+    opened_or_read = 0x20 | 0x1
+    watch = f"""
+fd = libc.inotify_init1(os.O_NONBLOCK)
+answer = call(254, fd, b"/usr/bin/env", {opened_or_read})
+"""
+    read = "answer = len(read('/usr/bin/env'))"
+    async with attempts.instance() as one, attempts.instance() as other:
+        assert await one.run(watch) == "EPERM"
+        assert await other.run(read) > 0
+        assert await one.run("answer = attempt(os.read, fd, 4096)") == "EAGAIN"
+    seccomp = frozenset({Layer.SECCOMP})
+    async with attempts.instance(seccomp) as one, attempts.instance(seccomp) as other:
+        assert await one.run(watch) == 0
+        assert await other.run(read) > 0
+        assert await one.run("answer = attempt(os.read, fd, 4096)") != "EAGAIN"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 
 import pytest
@@ -92,3 +93,41 @@ async def test_a_fork_bomb_stays_in_its_instance(attempts: Attempts) -> None:
     async with attempts.instance(memory_mib=1024) as bomb, attempts.instance() as other:
         assert await bomb.run(BOMB) < 1024
         assert await other.run("answer = subprocess.run(['/bin/echo']).returncode") == 0
+
+
+HOARD = """
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+listener.bind(("127.0.0.1", 0)); listener.listen()
+held, total = [], 0
+while total < 160 << 20 and len(held) < 64:
+    sender = socket.create_connection(listener.getsockname())
+    held.append((sender, listener.accept()[0]))
+    sender.setblocking(False)
+    try:
+        while True: total += sender.send(bytes(65536))
+    except BlockingIOError:
+        pass
+answer = total
+"""
+"""What has been sent and not been read is in the kernel's memory."""
+
+
+async def test_what_sockets_hold_is_limited(attempts: Attempts) -> None:
+    with contextlib.suppress(EOFError):  # where it counts as memory
+        assert await attempts.inside(HOARD) < 128 << 20
+    assert await attempts.without(frozenset({Layer.MEMORY}), HOARD) >= 160 << 20
+
+
+async def test_a_crash_starts_no_program_of_the_host(attempts: Attempts) -> None:
+    """A kernel that is told to hand dumps to a program does so unless the limit is exactly 1."""
+    script = """
+import resource
+core = resource.RLIMIT_CORE
+resource.setrlimit(core, (0, 0))
+libc.setrlimit(core, bytes(16))
+call(302, 0, core, bytes(16), 0)
+answer = resource.getrlimit(core)
+"""
+    assert await attempts.inside(script) == [1, 1]
+    assert await attempts.without(frozenset({Layer.SECCOMP}), script) == [0, 0]

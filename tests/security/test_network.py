@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import uuid
@@ -107,7 +108,38 @@ answer = attempt(dial_unix)
     with serving(listener):
         assert await attempts.inside(script) == "ECONNREFUSED"
         assert await attempts.without(NETWORK, script) == "EPERM"  # Landlock, the second line
-        assert await attempts.without(NETWORK | {Layer.LANDLOCK}, script) == "tea"
+        third = await attempts.without(NETWORK | {Layer.LANDLOCK}, script)
+        assert third == "EAFNOSUPPORT"  # the filter, where nothing else is in the way
+        assert await attempts.without(NETWORK | {Layer.LANDLOCK} | SECCOMP, script) == "tea"
+
+
+async def test_a_function_does_not_reach_sockets_in_the_hosts_files(
+    attempts: Attempts,
+) -> None:
+    """A desktop's bus, a container engine: whoever may speak to them is their user."""
+    path = f"/tmp/samovar-{uuid.uuid4().hex}"
+    script = f"""
+def dial_unix(kind):
+    with kind() as client:
+        client.connect({path!r})
+        return client.recv(100).decode()
+def half_a_pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0]
+answer = [attempt(dial_unix, lambda: socket.socket(socket.AF_UNIX)),
+          attempt(half_a_pair) if os.path.exists({path!r}) else "ENOENT"]
+"""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o777)
+    try:
+        with serving(listener):
+            mounts = frozenset({Layer.MOUNTS})
+            assert await attempts.inside(script) == ["ENOENT", "ENOENT"]
+            assert await attempts.without(mounts, script) == ["EAFNOSUPPORT", "EPERM"]
+            reached = await attempts.without(mounts | SECCOMP, script)
+            assert reached[0] == "tea"
+    finally:
+        os.unlink(path)
 
 
 async def test_a_function_does_not_reach_the_clouds_metadata(attempts: Attempts) -> None:

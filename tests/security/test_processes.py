@@ -67,6 +67,22 @@ async def test_a_function_cannot_signal_another_function(attempts: Attempts) -> 
         assert await one.run(f"answer = attempt(os.kill, {pid}, 0)") == "done"
 
 
+async def test_a_function_does_not_learn_the_hosts_name(attempts: Attempts) -> None:
+    script = "answer = os.uname().nodename"
+    assert await attempts.inside(script) == "localhost"
+    assert await attempts.without(PROCESSES, script) == os.uname().nodename
+
+
+async def test_functions_share_no_open_file(attempts: Attempts) -> None:
+    """Not even that of /dev/null: its flags would be a way to tell each other things."""
+    leave = "import fcntl; answer = fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)"
+    look = "import fcntl; answer = fcntl.fcntl(0, fcntl.F_GETFL) & (os.O_NONBLOCK | os.O_APPEND)"
+    async with attempts.instance() as one, attempts.instance() as other:
+        assert await one.run(leave) == 0
+        assert await other.run(look) == 0
+        assert await one.run(look) != 0
+
+
 async def test_a_function_cannot_share_memory_with_another(attempts: Attempts) -> None:
     key = int(uuid.uuid4().hex[:7], 16)
     make, find = f"answer = call(29, {key}, 4096, 0o1666)", f"answer = call(29, {key}, 0, 0)"

@@ -50,6 +50,7 @@ class Isolation:
         layers = settings["layers"]
         self.mounts = "mounts" in layers
         self.processes = "processes" in layers
+        self.network = "network" in layers
         self.own_uid = "user" in layers
         self.user_namespace = settings["user_namespace"]
         self.drop_capabilities = "capabilities" in layers
@@ -66,6 +67,11 @@ class Isolation:
         if self.processes:
             flags |= sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
         return flags
+
+    def no_foreign_sockets(self) -> bool:
+        """Whether no unix socket of the host is in reach, neither by its path nor by its name."""
+        scoped = self.landlock and landlock.scopes_abstract_sockets()
+        return self.mounts and (self.network or scoped)
 
 
 class RuntimeLoop(Protocol):
@@ -115,6 +121,9 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         sys_.unshare(sys_.CLONE_NEWCGROUP)
     if isolation.mounts:
         rootfs.mount_private(isolation.own_proc)
+    if isolation.processes:
+        socket.sethostname("localhost")  # of its own uts namespace; the host's is none of its
+    _open_standard_input()
     os.setsid()
     _limit(isolation)
     if not isolation.processes:
@@ -128,12 +137,22 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     if isolation.landlock and isolation.mounts:
         landlock.restrict(read=["/"], write=["/tmp", "/dev"])  # noqa: S108
     if isolation.seccomp:
-        seccomp.install()
+        seccomp.install(unix_sockets=isolation.no_foreign_sockets())
+
+
+def _open_standard_input() -> None:
+    """Not the zygote's: flags of an open file are for all to see that share it."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _limit(isolation: Isolation) -> None:
     _set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _set_limit(resource.RLIMIT_CORE, 0)
+    # Not 0, which does not keep the kernel from starting a program of the host's to take the dump
+    # (core(5), "Piping core dumps to a program"); 1 does, and no dump to a file is that short. It
+    # could be lowered: `seccomp` sees to that.
+    _set_limit(resource.RLIMIT_CORE, 1)
     if isolation.processes_limit:
         _set_limit(resource.RLIMIT_NPROC, isolation.processes_limit)
 

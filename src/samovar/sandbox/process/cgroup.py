@@ -131,6 +131,14 @@ class Cgroup:
         if raising:
             self._files.write(memory, limit)
 
+    def set_socket_memory(self, limit_bytes: int) -> None:
+        """Limit what sockets hold where that is counted apart (v1), and only if there is a limit;
+        in v2 it counts as memory. To be called before there are sockets."""
+        version, directory = self._of.get(Layer.MEMORY, (2, ""))
+        if version == 1:
+            with contextlib.suppress(FileNotFoundError):  # a kernel without CONFIG_MEMCG_KMEM
+                self._files.write(f"{directory}/memory.kmem.tcp.limit_in_bytes", str(limit_bytes))
+
     def set_cpu(self, vcpus: float | None) -> None:
         """Limit CPU time to `vcpus` seconds a second; None: no limit but the surroundings'."""
         if Layer.CPU not in self._of:

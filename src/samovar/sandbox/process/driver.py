@@ -46,6 +46,8 @@ library."""
 
 _OPEN_LIMIT_S = 30.0
 _CLOSE_LIMIT_S = 15.0
+_SO_PASSRIGHTS = 83
+"""At 0, nobody can send us descriptors, to be closed by us: that may take long (`seccomp`)."""
 _MAX_RESTARTS = 3
 """In a row, without an instance started in between."""
 
@@ -146,6 +148,8 @@ class ProcessSandbox:
         except OSError as error:
             raise PlatformError(ErrorCode.UNAVAILABLE, f"no room for a start: {error}") from error
         channel.setblocking(False)
+        with contextlib.suppress(OSError):  # before Linux 6.16
+            channel.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         os.set_blocking(output_fd, False)
         instance = ProcessInstance(
             spec,
@@ -286,8 +290,13 @@ class ProcessSandbox:
         await self._end_supervisor(1.0)
         runtimes = list(self._prepared)
         self._prepared.clear()
+        said = self.isolation
         with contextlib.suppress(PlatformError):  # `_await_supervisor` says it to those who ask
             await self._open_supervisor()
+            if said.layers - self.isolation.layers - {Layer.EGRESS}:
+                self.isolation = said  # and never less: its end brings another attempt
+                self._send({"op": "close"})
+                return
             for runtime in runtimes:
                 self._ask_to_prepare(runtime)
 

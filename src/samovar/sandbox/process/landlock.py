@@ -78,6 +78,11 @@ def abi() -> int:
 _ABI = abi()
 
 
+def scopes_abstract_sockets() -> bool:
+    """Whether `restrict` also keeps a process from abstract sockets of others."""
+    return _ABI >= 6
+
+
 def restrict(read: Sequence[str], write: Sequence[str]) -> None:
     """Leave the calling thread, and all that it will start, only these files, for ever.
 

@@ -74,6 +74,8 @@ class ResourcePool:
                 resources.cgroup = ground.cgroups.create(f"i{self._count}")
                 if Layer.PIDS in ground.layers:
                     resources.cgroup.set_pids(PIDS_PER_INSTANCE)
+                if Layer.MEMORY in ground.layers:
+                    resources.cgroup.set_socket_memory(SOCKET_BYTES_PER_INSTANCE)
             if ground.networks:
                 resources.network = ground.networks.take()
             if self._reapers:
@@ -120,6 +122,9 @@ class ResourcePool:
 
 PIDS_PER_INSTANCE = 1024
 """AWS's quota on processes and threads."""
+
+SOCKET_BYTES_PER_INSTANCE = 32 << 20
+"""Where they are counted apart from its memory: some ten connections at full speed."""
 
 
 def server_name(data_dir: Path) -> str:

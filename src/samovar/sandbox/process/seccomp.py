@@ -8,6 +8,7 @@ calls whose arguments are plain numbers are looked into (`socket`, `clone`, `ioc
 
 What is not allowed fails in one of these ways:
 
+- It does nothing and says that it did, where a function asks for what holds already.
 - EPERM where the kernel would say so to an ordinary user anyway. Libraries expect it.
 - ENOSYS for a number newer than this list (libc then falls back to the older call; EPERM would
   make it give up), and for `clone3`, whose flags lie behind a pointer: libc falls back to `clone`.
@@ -27,6 +28,7 @@ What is missing from the list, and why:
 - kexec_*, *_module, reboot, swap*, quotactl*, acct, iopl, ioperm, syslog, sethostname,
   settimeofday, clock_settime, adjtimex, clock_adjtime, vhangup, open_by_handle_at, lsm_*: an
   administrator's.
+- cachestat: what others have lately read of the files that all share (CVE-2025-21691).
 - mbind, set_mempolicy, move_pages, migrate_pages: placement of memory on the host's nodes.
 
 The program is a binary search over ranges of numbers (some eight comparisons); for calls decided by
@@ -55,7 +57,7 @@ newfstatat:262:79 statx:332:291 access:21: faccessat:269:48 faccessat2:439:439
 truncate:76:45 ftruncate:77:46 fallocate:285:47 fadvise64:221:223 readahead:187:213
 sync:162:81 fsync:74:82 fdatasync:75:83 syncfs:306:267 sync_file_range:277:84 dup:32:23
 dup2:33: dup3:292:24 fcntl:72:25 flock:73:32 sendfile:40:71 splice:275:76 tee:276:77
-copy_file_range:326:285 cachestat:451:451 getdents:78: getdents64:217:61
+copy_file_range:326:285 getdents:78: getdents64:217:61
 getcwd:79:17 chdir:80:49 fchdir:81:50 mkdir:83: mkdirat:258:34 rmdir:84: rename:82:
 renameat:264:38 renameat2:316:276 link:86: linkat:265:37 unlink:87: unlinkat:263:35
 symlink:88: symlinkat:266:36 readlink:89: readlinkat:267:78 mknod:133: mknodat:259:33
@@ -65,7 +67,7 @@ statfs:137:43 fstatfs:138:44 setxattr:188:5 lsetxattr:189:6 fsetxattr:190:7 getx
 lgetxattr:192:9 fgetxattr:193:10 listxattr:194:11 llistxattr:195:12 flistxattr:196:13
 removexattr:197:14 lremovexattr:198:15 fremovexattr:199:16 setxattrat:463:463
 getxattrat:464:464 listxattrat:465:465 removexattrat:466:466 inotify_init:253:
-inotify_init1:294:26 inotify_add_watch:254:27 inotify_rm_watch:255:28 memfd_create:319:279
+inotify_init1:294:26 inotify_rm_watch:255:28 memfd_create:319:279
 """
 # mknod is how FIFOs are made; a device node needs a capability that instances lack.
 
@@ -101,7 +103,7 @@ sched_yield:24:124 sched_setparam:142:118 sched_getparam:143:121 sched_setschedu
 sched_getscheduler:145:120 sched_get_priority_max:146:125 sched_get_priority_min:147:126
 sched_rr_get_interval:148:127 sched_setaffinity:203:122 sched_getaffinity:204:123
 sched_setattr:314:274 sched_getattr:315:275 getpriority:140:141 setpriority:141:140
-ioprio_get:252:31 ioprio_set:251:30 getrlimit:97:163 setrlimit:160:164 prlimit64:302:261
+ioprio_get:252:31 ioprio_set:251:30 getrlimit:97:163
 getrusage:98:165 times:100:153 getcpu:309:168 seccomp:317:277
 landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446
 """
@@ -118,10 +120,10 @@ timer_delete:226:111
 
 _SOCKETS = """
 connect:42:203 accept:43:202 accept4:288:242 bind:49:200 listen:50:201 getsockname:51:204
-getpeername:52:205 getsockopt:55:209 setsockopt:54:208 sendto:44:206 recvfrom:45:207
+getpeername:52:205 getsockopt:55:209 sendto:44:206 recvfrom:45:207
 sendmsg:46:211 recvmsg:47:212 sendmmsg:307:269 recvmmsg:299:243 shutdown:48:210
 """
-# Making a socket is looked into below; what to do with one is not.
+# Making a socket is looked into below, and options; what else to do with one is not.
 
 _IPC = """
 shmget:29:194 shmat:30:196 shmctl:31:195 shmdt:67:197 semget:64:190 semop:65:193
@@ -135,7 +137,8 @@ _SYSTEM = "uname:63:160 sysinfo:99:179 getrandom:318:278"
 
 # socketpair before socket: it jumps into the latter's code, and BPF jumps forward only.
 _LOOKED_INTO = "socketpair:53:199 socket:41:198 clone:56:220 clone3:435:435 ioctl:16:29 "
-_LOOKED_INTO += "personality:135:92"
+_LOOKED_INTO += "personality:135:92 setsockopt:54:208 inotify_add_watch:254:27 "
+_LOOKED_INTO += "setrlimit:160:164 prlimit64:302:261"
 
 NEWEST_KNOWN = 467
 """open_tree_attr (6.15), alike on every machine: above it, ENOSYS."""
@@ -148,10 +151,12 @@ _ALLOWED = " ".join(
 _RET_ERRNO = 0x00050000
 _ANSWERS = {
     "allow": 0x7FFF0000,
+    "ignore": _RET_ERRNO,
     "EPERM": _RET_ERRNO | errno.EPERM,
     "ENOSYS": _RET_ERRNO | errno.ENOSYS,
     "EAFNOSUPPORT": _RET_ERRNO | errno.EAFNOSUPPORT,
     "EPROTONOSUPPORT": _RET_ERRNO | errno.EPROTONOSUPPORT,
+    "ENOPROTOOPT": _RET_ERRNO | errno.ENOPROTOOPT,
     "kill": 0x80000000,  # SECCOMP_RET_KILL_PROCESS
 }
 
@@ -180,6 +185,9 @@ _IP_PROTOCOLS = (0, 6, 17, 1, 58)
 _NETLINK_ROUTE = 0
 """getaddrinfo and getifaddrs ask it for addresses; to change any needs a capability."""
 _TIOCSTI, _TIOCSETD, _TIOCLINUX = 0x5412, 0x5423, 0x541C
+_SOL_SOCKET, _SO_LINGER = 1, 13
+_RLIMIT_CORE = 4
+_IN_ACCESS, _IN_CLOSE_NOWRITE, _IN_OPEN = 0x1, 0x10, 0x20
 _PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
 """PER_LINUX, PER_LINUX32, both with UNAME26, and the query: the container runtimes' list."""
 
@@ -227,7 +235,7 @@ class _Program:
         return b"".join(out)
 
 
-def _look_into(program: _Program, name: str) -> None:
+def _look_into(program: _Program, name: str, unix_sockets: bool) -> None:
     """Emit what decides a call by its arguments; nothing for `clone3`."""
     program.label(name)
     if name == "clone":
@@ -236,17 +244,39 @@ def _look_into(program: _Program, name: str) -> None:
     elif name == "personality":
         program.load(_ARG0)
         program.only(_PERSONALITIES, "allow", "EPERM")
+    elif name == "setsockopt":
+        # Whoever closes a lingering socket last waits for it. A function could have the server do
+        # that: descriptors that it sends over its channel are closed by who receives them.
+        program.load(_ARG1)
+        program.jump(_JMP_JEQ, _SOL_SOCKET, 0, "allow")
+        program.load(_ARG2)
+        program.jump(_JMP_JEQ, _SO_LINGER, "ENOPROTOOPT", "allow")
+    elif name == "setrlimit":
+        # No core dump is to be had: `blank` has seen to that, by a limit that must not be lowered.
+        program.load(_ARG0)
+        program.jump(_JMP_JEQ, _RLIMIT_CORE, "ignore", "allow")
+    elif name == "prlimit64":
+        program.load(_ARG1)
+        program.jump(_JMP_JEQ, _RLIMIT_CORE, 0, "allow")
+        for half in (_ARG2, _ARG2 + 4):  # the pointer to a new limit, if any
+            program.load(half)
+            program.jump(_JMP_JEQ, 0, 0, "ignore")
+        program.jump(_JMP_JEQ, 0, "allow", "allow")
+    elif name == "inotify_add_watch":
+        # Files of /usr are the host's and every instance's: who reads which is theirs to know.
+        program.load(_ARG2)
+        program.jump(_JMP_JSET, _IN_ACCESS | _IN_CLOSE_NOWRITE | _IN_OPEN, "EPERM", "allow")
     elif name == "ioctl":
         # Typing into a terminal that is shared with the host; loading line disciplines.
         program.load(_ARG1)
         program.only((_TIOCSTI, _TIOCLINUX, _TIOCSETD), "EPERM", "allow")
     elif name == "socketpair":
         program.load(_ARG0)
-        program.jump(_JMP_JEQ, _AF_UNIX, "type of unix", "EAFNOSUPPORT")
+        program.jump(_JMP_JEQ, _AF_UNIX, "type of pair", "EAFNOSUPPORT")
     elif name == "socket":
         # Families and types that programs use; no raw packets, no doors to kernel or hypervisor.
         program.load(_ARG0)
-        program.jump(_JMP_JEQ, _AF_UNIX, "type of unix")
+        program.jump(_JMP_JEQ, _AF_UNIX, "type of unix" if unix_sockets else "EAFNOSUPPORT")
         program.only((_AF_INET, _AF_INET6), "type of inet", 0)
         program.jump(_JMP_JEQ, _AF_NETLINK, "netlink", "EAFNOSUPPORT")
         program.label("type of inet")
@@ -259,6 +289,11 @@ def _look_into(program: _Program, name: str) -> None:
         program.label("netlink")
         program.load(_ARG2)
         program.jump(_JMP_JEQ, _NETLINK_ROUTE, "allow", "EPROTONOSUPPORT")
+        program.label("type of pair")
+        if not unix_sockets:  # half a pair of datagram sockets can be connected elsewhere
+            program.load(_ARG1)
+            program.mask(_SOCK_TYPE_MASK)
+            program.jump(_JMP_JEQ, _SOCK_DGRAM, "EPERM")
         program.label("type of unix")
         program.load(_ARG1)
         program.mask(_SOCK_TYPE_MASK)
@@ -298,8 +333,10 @@ def _emit_search(program: _Program, ranges: list[tuple[int, str]]) -> str:
     return here
 
 
-def build(machine: str) -> bytes:
-    """Return the program for `machine` (`x86_64` or `aarch64`); KeyError for any other."""
+def build(machine: str, *, unix_sockets: bool = True) -> bytes:
+    """Return the program for `machine` (`x86_64` or `aarch64`); KeyError for any other.
+
+    Without `unix_sockets`, unix sockets come as connected pairs only."""
     program = _Program()
     program.load(_ARCH)
     program.jump(_JMP_JEQ, _AUDIT_ARCH[machine], 0, "kill")
@@ -310,7 +347,7 @@ def build(machine: str) -> bytes:
         program.jump(_JMP_JGE, _X32_BIT, "kill")
     _emit_search(program, _ranges(machine))
     for entry in _LOOKED_INTO.split():
-        _look_into(program, entry.split(":")[0])
+        _look_into(program, entry.split(":")[0], unix_sockets)
     return program.finish()
 
 
@@ -319,25 +356,32 @@ _libc.syscall.restype = ctypes.c_long
 
 _MACHINE = os.uname().machine
 _SUPPORTED = _MACHINE in _AUDIT_ARCH and sys.maxsize > 1 << 32 and sys.byteorder == "little"
-if _SUPPORTED:
-    _CODE = ctypes.create_string_buffer(build(_MACHINE))
-    _ARGUMENTS = (
-        ctypes.c_long(_SECCOMP_NR[_MACHINE]),
-        ctypes.c_ulong(1),  # SECCOMP_SET_MODE_FILTER
-        ctypes.c_ulong(0),  # flags
-        # struct sock_fprog: unsigned short len, padding, pointer
-        ctypes.c_char_p(struct.pack("@HP", (len(_CODE) - 1) // 8, ctypes.addressof(_CODE))),
-    )
+_CODES = {
+    unix_sockets: ctypes.create_string_buffer(build(_MACHINE, unix_sockets=unix_sockets))
+    for unix_sockets in ((True, False) if _SUPPORTED else ())
+}
 
 
-def install() -> None:
+def install(*, unix_sockets: bool = True) -> None:
     """Put the calling thread, and all that it will start, under the filter, for ever.
+
+    `unix_sockets` is False where those of the host are in reach, by a path or an abstract name:
+    to speak to a desktop, a session's bus or a container engine is to be its user.
 
     Call it after PR_SET_NO_NEW_PRIVS, in a process with one thread. Raises `OSError`: ENOSYS on a
     machine or kernel without it, EACCES without no_new_privs.
     """
     if not _SUPPORTED:
         raise OSError(errno.ENOSYS, f"no system call filter for {_MACHINE}")
-    if _libc.syscall(*_ARGUMENTS) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"seccomp: {os.strerror(code)}")
+    code = _CODES[unix_sockets]
+    # struct sock_fprog: unsigned short len, padding, pointer
+    program = struct.pack("@HP", (len(code) - 1) // 8, ctypes.addressof(code))
+    result = _libc.syscall(
+        ctypes.c_long(_SECCOMP_NR[_MACHINE]),
+        ctypes.c_ulong(1),  # SECCOMP_SET_MODE_FILTER
+        ctypes.c_ulong(0),  # flags
+        ctypes.c_char_p(program),
+    )
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"seccomp: {os.strerror(number)}")
