@@ -25,7 +25,7 @@ from samovar.guest.context import ContextFactory
 from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
 from samovar.guest.payload import decode_event, encode_result
-from samovar.guest.rehearsal import rehearse_while_idle
+from samovar.guest.rehearsal import rehearse, rehearse_while_idle
 from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ _EXIT_INTERRUPTED = 130
 _dumps = json.JSONEncoder().encode
 _getpid = os.getpid
 _exit = os._exit
+
+
+warm_up = rehearse
+"""Run once in a zygote, before it forks."""
 
 
 def prepare(control_fd: int) -> None:

@@ -9,6 +9,7 @@ could see is left behind, and a blank that gets its function goes on with that.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -55,6 +56,14 @@ def handler(event, context):
 '''
 _EVENT = b'{"key": "value", "list": [1, 2.5, null, true], "object": {"text": "\\u00e9"}}'
 _NAME = "samovar_rehearsal"
+
+
+def rehearse() -> None:
+    """All of it at once, in a zygote: what has been warmed there (specialised bytecode, caches) is
+    shared by its forks. 400 kB less for each of them to copy, and half a millisecond less to do."""
+    with contextlib.suppress(Exception):  # it was only a rehearsal
+        for _ in _steps():
+            pass
 
 
 def rehearse_while_idle(control_fd: int) -> None:

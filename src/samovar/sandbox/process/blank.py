@@ -16,6 +16,7 @@ Runs in zygotes: Python 3.9, standard library only. Layers are named by the valu
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` wraps, with fewer pages touched
 import gc
 import json
 import os
@@ -57,7 +58,7 @@ class Isolation:
         self.seccomp = "seccomp" in layers
         self.landlock = "landlock" in layers
         self.processes_limit = settings["processes_limit"]
-        self.own_proc = settings["own_proc"]
+        self.private_mounts = rootfs.private_mounts(settings["own_proc"])
         self.supervisor_fd = os.pidfd_open(os.getppid())
         self.home_fd = os.pidfd_open(os.getpid())
 
@@ -120,7 +121,7 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     if attach_fds and isolation.processes:
         sys_.unshare(sys_.CLONE_NEWCGROUP)
     if isolation.mounts:
-        rootfs.mount_private(isolation.own_proc)
+        rootfs.mount_private(isolation.private_mounts)
     if isolation.processes:
         socket.sethostname("localhost")  # of its own uts namespace; the host's is none of its
     _open_standard_input()
@@ -132,8 +133,8 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     sys_.die_with_parent(signal.SIGKILL)
     if sys_.has_ended(isolation.supervisor_fd):  # before that was in force
         os._exit(1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        _signal.signal(number, _signal.SIG_DFL)
     if isolation.landlock and isolation.mounts:
         landlock.restrict(read=["/"], write=["/tmp", "/dev"])  # noqa: S108
     if isolation.seccomp:

@@ -141,12 +141,13 @@ def _try_mounts(prefix: str, user_namespace: bool, *, own_proc: bool) -> None:
     if own_proc:  # it shows a pid namespace, so it takes one
         sys_.unshare(sys_.CLONE_NEWPID)
     sys_.unshare(sys_.CLONE_NEWNS)
+    plan = rootfs.private_mounts(own_proc)
     rootfs.enter_template_root(prefix, range(1), None, user_namespace)
     pid = os.fork()
     if pid == 0:
         try:
             sys_.unshare(sys_.CLONE_NEWNS)
-            rootfs.mount_private(own_proc)
+            rootfs.mount_private(plan)
             os._exit(0)
         finally:
             os._exit(1)

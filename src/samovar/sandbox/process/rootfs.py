@@ -18,7 +18,6 @@ Runs in zygotes: Python 3.9, standard library only.
 from __future__ import annotations
 
 import os
-import stat
 
 from samovar.sandbox.process import syscalls as sys_
 
@@ -188,12 +187,21 @@ def _freeze_root() -> None:
 # ---------------------------------------------------------------- what each instance has of its own
 
 
-def mount_private(own_proc: bool) -> None:
-    """Give an instance its own /tmp, /dev/shm and /proc, in its own mount namespace."""
-    sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, tmp_options(DEFAULT_TMP_MIB))  # noqa: S108
-    sys_.mount("tmpfs", "/dev/shm", "tmpfs", _QUIET, "size=64m,mode=1777")  # noqa: S108
-    if own_proc:
-        _mount_proc()
+def private_mounts(own_proc: bool) -> list[sys_.PlannedMount]:
+    """What each instance mounts: a /tmp, a /dev/shm and a /proc of its own. To be asked before
+    the host's /proc goes out of sight."""
+    shm = "size=64m,mode=1777"
+    plan = [
+        sys_.planned_mount("tmpfs", "/tmp", "tmpfs", _QUIET, tmp_options(DEFAULT_TMP_MIB)),  # noqa: S108
+        sys_.planned_mount("tmpfs", "/dev/shm", "tmpfs", _QUIET, shm),  # noqa: S108
+    ]
+    return plan + _proc_mounts() if own_proc else plan
+
+
+def mount_private(plan: list[sys_.PlannedMount]) -> None:
+    """Mount them, in the instance's own mount namespace."""
+    for mount in plan:
+        sys_.perform(mount)
     if os.path.isdir(_WITNESS_PROC):
         sys_.detach(_WITNESS_PROC)
 
@@ -203,22 +211,22 @@ def tmp_options(size_mib: int) -> str:
     return f"size={size_mib}m,nr_inodes={size_mib * 256},mode=1777"
 
 
-def _mount_proc() -> None:
+def _proc_mounts() -> list[sys_.PlannedMount]:
     """A /proc of the instance's pid namespace, without what tells of the host or steers it."""
     flags = _QUIET | sys_.MS_NOEXEC
-    sys_.mount("proc", "/proc", "proc", flags, "hidepid=invisible")
+    plan = [sys_.planned_mount("proc", "/proc", "proc", flags, "hidepid=invisible")]
     for name in _MASKED:
         path = "/proc/" + name
-        try:
-            is_directory = stat.S_ISDIR(os.stat(path).st_mode)
-        except OSError:
-            continue
-        if is_directory:
-            sys_.mount("tmpfs", path, "tmpfs", flags | sys_.MS_RDONLY, "size=4k")
-        else:
-            sys_.mount("/dev/null", path, None, sys_.MS_BIND)
+        if os.path.isdir(path):
+            plan.append(
+                sys_.planned_mount("tmpfs", path, "tmpfs", flags | sys_.MS_RDONLY, "size=4k")
+            )
+        elif os.path.exists(path):
+            plan.append(sys_.planned_mount("/dev/null", path, None, sys_.MS_BIND))
     for name in _READ_ONLY:
         path = "/proc/" + name
         if os.path.isdir(path):
-            sys_.mount(path, path, None, sys_.MS_BIND)
-            sys_.mount(None, path, None, sys_.MS_BIND | sys_.MS_REMOUNT | sys_.MS_RDONLY | flags)
+            again = sys_.MS_BIND | sys_.MS_REMOUNT | sys_.MS_RDONLY | flags
+            plan.append(sys_.planned_mount(path, path, None, sys_.MS_BIND))
+            plan.append(sys_.planned_mount(None, path, None, again))
+    return plan

@@ -22,6 +22,7 @@ import os
 import select
 import struct
 import sys
+from typing import Optional
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -67,6 +68,9 @@ _PR_GET_TID_ADDRESS = 40
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 
+_CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
+_NO_CAPABILITIES = bytes(24)
+
 # Since Linux 5.1 new calls have one number on every architecture.
 _NR_OPEN_TREE = 428
 _NR_MOVE_MOUNT = 429
@@ -98,6 +102,8 @@ def _path(path: str | None) -> bytes | None:
 
 # ---------------------------------------------------------------- namespaces and mounts
 
+PlannedMount = tuple[Optional[bytes], bytes, Optional[bytes], int, Optional[bytes]]  # noqa: UP045
+
 
 def unshare(flags: int) -> None:
     """Enter new namespaces."""
@@ -113,8 +119,20 @@ def mount(
     source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
 ) -> None:
     """Mount, remount or bind."""
-    result = _libc.mount(_path(source), _path(target), _path(fstype), flags, _path(data))
-    _checked(result, f"mount {target}")
+    perform(planned_mount(source, target, fstype, flags, data))
+
+
+def planned_mount(
+    source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None
+) -> PlannedMount:
+    """The same, to be performed later and often."""
+    return _path(source), os.fsencode(target), _path(fstype), flags, _path(data)
+
+
+def perform(mount: PlannedMount) -> None:
+    """Do it: cheaply, and with few pages touched."""
+    if _libc.mount(*mount) < 0:
+        _checked(-1, f"mount {os.fsdecode(mount[1])}")
 
 
 def detach(target: str) -> None:
@@ -190,8 +208,7 @@ def drop_bounding_set() -> None:
 def drop_capabilities() -> None:
     """Give up all capabilities: effective, permitted, inheritable, ambient."""
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    header = struct.pack("Ii", 0x20080522, 0)
-    _checked(_libc.capset(_str(header), _str(bytes(24))), "capset")
+    _checked(_libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES), "capset")
 
 
 def close_from(first_fd: int) -> None:

@@ -89,11 +89,12 @@ def main(control_fd: int) -> NoReturn:
 
 
 def _loop(settings: dict[str, Any]) -> blank.RuntimeLoop:
-    """Import the runtime loop that instances run."""
+    """Import the runtime loop that instances run, and warm it up where it can be."""
     sys.path.append(settings["loop_path"])
     module: Any = importlib.import_module(settings["loop_module"])
     sys.path.remove(settings["loop_path"])
     loop: blank.RuntimeLoop = module
+    getattr(module, "warm_up", lambda: None)()
     return loop
 
 
