@@ -46,6 +46,7 @@ from samovar.store.functions import SqlFunctionStore
 from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
 from samovar.telemetry import log as telemetry
+from samovar.worker.capacity import machine_memory_mib
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.code_package import check_package
 from samovar.worker.worker import LocalWorker
@@ -129,7 +130,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         await sandbox.open()
         stack.push_async_callback(sandbox.close)
         manager_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
-        memory_mib = config.promised_memory_mib(_machine_memory_mib())
+        memory_mib = config.promised_memory_mib(machine_memory_mib())
         worker = LocalWorker(WorkerId("local"), sandbox, cache, logs, memory_mib)
         ledger = ConcurrencyLedger(config.account_concurrency, await store.reserved_concurrencies())
         manager = PoolManager(
@@ -258,10 +259,6 @@ def _stop_signal() -> asyncio.Event:
 def _base_url(host: str, port: int) -> str:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
-
-
-def _machine_memory_mib() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
 def _architecture() -> str:

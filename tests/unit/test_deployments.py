@@ -65,9 +65,16 @@ async def test_what_could_not_be_prepared_has_failed_and_says_why(
             assert reason in failed.state_reason
         if status is UpdateStatus.FAILED:
             assert reason in failed.last_update_reason
+        door.worker.failures.append(error)
         with pytest.raises(PlatformError, match="currently in the following state: Failed") as no:
             await door.deployments.ready(failed)
         assert no.value.code is ErrorCode.CONFLICT
+        assert await door.deployments.ready(failed)  # what was in the way is gone
+        mended = await door.store.get(failed.id, failed.version)
+        assert (mended.state, mended.last_update_status) == (
+            State.ACTIVE,
+            UpdateStatus.SUCCESSFUL,
+        )
 
 
 async def test_a_version_that_was_changed_meanwhile_is_left_to_that_changes_deployment():

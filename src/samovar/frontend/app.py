@@ -7,16 +7,20 @@ routed, parsed and validated from the service model and handed to one operation;
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 from samovar.awsproto import (
+    Operation,
     ServiceModel,
     parse_request,
     serialize_error,
     serialize_response,
     validate,
 )
-from samovar.frontend.auth import authenticate
+from samovar.frontend.auth import Caller, authenticate
 from samovar.frontend.invoke import function_in_path, invoke
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
@@ -31,6 +35,12 @@ log = get_logger("frontend")
 
 MAX_CONTROL_BODY_BYTES = 70_167_211
 """AWS's own limit on a control-plane request: 50 MB of zip in base64, and some."""
+
+LARGE_LENGTH_DIGITS = 7
+"""A body of a million bytes and more, or of unknown length, is large."""
+
+LARGE_AT_ONCE = 4
+"""Requests with a large body that are read and performed at the same time."""
 
 
 class Application:
@@ -48,6 +58,7 @@ class Application:
         self._invoker = invoker
         self._own = own
         self._guard = own.guard
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,20 +103,37 @@ class Application:
                 f"Unknown operation: {request.method} {request.raw_path[:200]}",
             )
         caller = authenticate(request.headers, request.query)
-        body = await request.body(
-            MAX_CONTROL_BODY_BYTES,
-            f"Request must be smaller than {MAX_CONTROL_BODY_BYTES} bytes for the "
-            f"{match.operation.name} operation",
-        )
-        params = parse_request(match, request.query, request.headers, body)
-        validate(match.operation, params)
-        handler = self._handlers.get(match.operation.name)
+        async with self._turn(request):
+            body = await request.body(
+                MAX_CONTROL_BODY_BYTES,
+                f"Request must be smaller than {MAX_CONTROL_BODY_BYTES} bytes for the "
+                f"{match.operation.name} operation",
+            )
+            params = parse_request(match, request.query, request.headers, body)
+            del body
+            validate(match.operation, params)
+            return await self._perform(match.operation, caller, params)
+
+    def _turn(self, request: Request) -> contextlib.AbstractAsyncContextManager[object]:
+        """A request with a large body (a package) waits for its turn: each holds its body in
+        memory several times over."""
+        length = request.headers.get("content-length", "")
+        if request.method not in ("POST", "PUT") or (
+            length.isdecimal() and len(length) < LARGE_LENGTH_DIGITS
+        ):
+            return contextlib.nullcontext()
+        return self._large
+
+    async def _perform(
+        self, operation: Operation, caller: Caller, params: Mapping[str, Any]
+    ) -> HttpResponse:
+        handler = self._handlers.get(operation.name)
         if handler is None:
             raise PlatformError(
                 ErrorCode.NOT_IMPLEMENTED,
-                f"The operation {match.operation.name} is not implemented by this server yet.",
+                f"The operation {operation.name} is not implemented by this server yet.",
             )
-        answer = serialize_response(match.operation, await handler(caller, params))
+        answer = serialize_response(operation, await handler(caller, params))
         return HttpResponse(answer.status, answer.headers, answer.body)
 
     def _error(self, error: PlatformError, request_id: str) -> HttpResponse:

@@ -52,12 +52,18 @@ class Deployments:
         task.add_done_callback(lambda _: self._running.pop(version.key, None))
 
     async def ready(self, version: FunctionVersion) -> bool:
-        """Wait until a version can be invoked; return whether there was a wait. Raises CONFLICT
-        where it has failed."""
+        """Wait until a version can be invoked; return whether there was a wait.
+
+        One that has failed is tried again, for what was in the way may be gone (a full disk, say).
+        Raises CONFLICT where it fails once more."""
         waited = await self.settled(version)
         if waited:
             version = await self._store.get(version.id, version.version)
-        if version.state is State.FAILED or version.last_update_status is UpdateStatus.FAILED:
+        elif _has_failed(version):
+            self.begin(_once_more(version))
+            waited = await self.settled(version)
+            version = await self._store.get(version.id, version.version)
+        if _has_failed(version):
             raise PlatformError(
                 ErrorCode.CONFLICT,
                 "The operation cannot be performed at this time. The function is currently in the "
@@ -95,6 +101,21 @@ class Deployments:
             await self._catalog.resolve(version.id, version.version)
         except Exception as error:  # that request will say what is wrong
             log.warning("a version cannot be read", function=version.arn, error=str(error))
+
+
+def _has_failed(version: FunctionVersion) -> bool:
+    failed_update = version.last_update_status is UpdateStatus.FAILED
+    return version.state is State.FAILED or failed_update
+
+
+def _once_more(version: FunctionVersion) -> FunctionVersion:
+    if version.state is State.FAILED:
+        assert State.PENDING in VERSION_MOVES[version.state]
+        version = replace(version, state=State.PENDING)
+    if version.last_update_status is UpdateStatus.FAILED:
+        assert UpdateStatus.IN_PROGRESS in UPDATE_MOVES[version.last_update_status]
+        version = replace(version, last_update_status=UpdateStatus.IN_PROGRESS)
+    return version
 
 
 def _succeeded(version: FunctionVersion) -> FunctionVersion:
