@@ -73,6 +73,15 @@ async def test_a_function_does_not_learn_the_hosts_name(attempts: Attempts) -> N
     assert await attempts.without(PROCESSES, script) == os.uname().nodename
 
 
+async def test_a_function_does_not_learn_the_hosts_cgroups(attempts: Attempts) -> None:
+    """Where it has none of its own it is in the server's, whose names tell of service and user."""
+    script = "answer = {line.rpartition(':')[2] for line in read('/proc/self/cgroup').split()}"
+    script += "; answer = sorted(answer)"
+    limits = frozenset({Layer.MEMORY, Layer.CPU, Layer.PIDS})
+    assert await attempts.inside(script) == ["/"]
+    assert await attempts.without(limits, script) == ["/"]
+
+
 async def test_functions_share_no_open_file(attempts: Attempts) -> None:
     """Not even that of /dev/null: its flags would be a way to tell each other things."""
     leave = "import fcntl; answer = fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)"

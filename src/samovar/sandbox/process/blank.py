@@ -118,7 +118,7 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         os.write(fd, b"0")
     if request["network"]:
         sys_.setns(fds[1 + len(attach_fds)], sys_.CLONE_NEWNET)
-    if attach_fds and isolation.processes:
+    if isolation.processes:
         sys_.unshare(sys_.CLONE_NEWCGROUP)
     if isolation.mounts:
         rootfs.mount_private(isolation.private_mounts)
