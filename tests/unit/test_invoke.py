@@ -226,6 +226,7 @@ async def test_over_a_limit_the_answer_is_a_429_with_awss_reason():
 async def test_a_function_that_failed_to_deploy_is_refused():
     failed = a_version(state=State.FAILED)
     async with front_door(failed) as door:
+        door.worker.failures.append(OSError("disk"))  # it is tried once more
         assert error_of(await door.invoke()) == (409, "ResourceConflictException")
 
 

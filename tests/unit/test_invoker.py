@@ -130,6 +130,7 @@ async def test_who_waited_for_an_update_gets_the_newest_code_not_that_of_the_upd
 async def test_a_failed_function_is_refused():
     failed = dataclasses.replace(ACTIVE, state=State.FAILED)
     async with front_door(failed) as door:
+        door.worker.failures.append(OSError("disk"))  # it is tried once more
         with pytest.raises(PlatformError) as refused:
             await door.invoker.resolve(failed.id, None)
         assert refused.value.code is ErrorCode.CONFLICT
