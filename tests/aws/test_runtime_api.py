@@ -192,3 +192,39 @@ def test_an_event_whose_taker_has_gone_goes_to_the_next_one(lambda_client, make_
         """),
     )
     assert invoke(lambda_client, name)[0] in ("other", "later")
+
+
+# ---------------------------------------------------------------- isolation
+
+
+def test_a_program_is_as_isolated_as_a_python_function(lambda_client, make_function, server):
+    name = make_function(
+        "",
+        **python_bootstrap("""
+            def status(pid):
+                lines = open(f"/proc/{pid}/status").read().splitlines()
+                fields = dict(line.split(":\\t", 1) for line in lines)
+                return {k: fields[k] for k in ("Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")}
+            id, event, _ = next_event()
+            descriptors = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+            respond(id, [status("self"), os.listdir("/"), descriptors[:-1],
+                         sorted(name for name in os.listdir("/proc") if name.isdigit())])
+            next_event()
+        """),
+    )
+    if set(server.health()["isolation"]["missing"]) - {"egress"}:
+        pytest.skip("this machine lacks layers")
+    status, root, descriptors, processes = invoke(lambda_client, name)[0]
+    python = make_function("""
+        import os
+        def handler(event, context):
+            lines = open("/proc/self/status").read().splitlines()
+            fields = dict(line.split(":\\t", 1) for line in lines)
+            return [{k: fields[k] for k in event}, os.listdir("/")]
+    """)
+    told, python_root = invoke(lambda_client, python, [key for key in status if key != "Uid"])[0]
+    assert status.pop("Uid").split()[0] != "0"
+    assert status == told
+    assert set(root) <= set(python_root)  # it may have an interpreter's installation besides
+    assert descriptors == [0, 1, 2]
+    assert len(processes) <= 3  # its own, the bridge, and the namespace's first

@@ -23,6 +23,7 @@ MAX_HEAD_BYTES = 1280 * 1024
 """Request line and headers, or trailers. AWS's clients send error causes of up to 1 MiB in one."""
 MAX_CHUNK_LINE_BYTES = 4096
 _RECV_BYTES = 256 * 1024
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class BadRequestError(Exception):
@@ -159,14 +160,10 @@ class Connection:
         if line is None:
             return False
         size = line.partition(";")[0].strip()
-        try:
-            count = int(size, 16) if size.isalnum() and len(size) < 16 else -1
-        except ValueError:
-            count = -1
-        if count < 0:
+        if not size or len(size) > 15 or not _HEX.issuperset(size):
             raise BadRequestError("malformed chunk")
-        self._body_left = count
-        self._step = self._read_chunk if count else self._read_trailer
+        self._body_left = int(size, 16)
+        self._step = self._read_chunk if self._body_left else self._read_trailer
         return True
 
     def _read_chunk(self) -> bool:
