@@ -36,4 +36,5 @@ class Setting:
         wanted = "python" + ".".join(re.findall(r"\d+", version)[:2])
         if wanted in available:
             return wanted
-        return max(available, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
+        pythons = [name for name in available if name.startswith("python")]
+        return max(pythons, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])

@@ -106,8 +106,8 @@ class Server:
         return document
 
     def newest_runtime(self) -> str:
-        """`python3.13`, say: of those that this machine has."""
-        runtimes: list[str] = self.health()["runtimes"]
+        """`python3.13`, say: of the Pythons that this machine has."""
+        runtimes = [name for name in self.health()["runtimes"] if name.startswith("python")]
         return max(runtimes, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
     def stop(self) -> int:

@@ -326,7 +326,7 @@ async def test_an_instance_looks_like_a_plain_interpreter(sandbox, code):
 
 
 async def test_every_runtime_of_the_machine_works(sandbox, code):
-    for runtime in sandbox.runtimes:
+    for runtime in (name for name in sandbox.runtimes if name.startswith("python")):
         async with running(sandbox, code, runtime=runtime) as client:
             version = await client.run("import sys; answer = '%d.%d' % sys.version_info[:2]")
             assert f"python{version}" == runtime

@@ -1,6 +1,8 @@
-"""What AWS defines of the environment that every runtime runs in."""
+"""What AWS defines of the environment that every runtime runs in; what a runtime needs here."""
 
 from __future__ import annotations
+
+import re
 
 RESERVED_ENVIRONMENT = frozenset(
     {
@@ -26,3 +28,18 @@ RESERVED_ENVIRONMENT = frozenset(
     }
 )
 """What a function's own configuration may not set."""
+
+_NEEDS = (
+    (r"nodejs(\d+)\.x", "needs Node.js {0}: `node` in /usr/local/bin or /usr/bin"),
+    (r"python(3\.\d+)", "needs CPython {0}: `python{0}` on the server's path"),
+    (r"(?:java|dotnet|ruby|go).*", "can be brought along as a `bootstrap` on provided.al2023"),
+)
+"""Pattern of a runtime's name → what to say where it is not offered."""
+
+
+def what_is_missing(runtime: str) -> str:
+    """What a machine that does not offer a runtime would need for it, to end a sentence with."""
+    for pattern, needs in _NEEDS:
+        if match := re.fullmatch(pattern, runtime):
+            return f"; it {needs.format(*match.groups())}"
+    return ""

@@ -24,6 +24,8 @@ def instance_environment(
     version: FunctionVersion, instance: InstanceId, task_root: str, date: str
 ) -> dict[str, str]:
     """Return the whole environment of an instance: nothing of the platform's own leaks in."""
+    names_language = not version.runtime.startswith("provided")
+    execution = {"AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}"} if names_language else {}
     return {
         "LANG": "en_US.UTF-8",
         "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
@@ -34,7 +36,7 @@ def instance_environment(
         "_HANDLER": version.handler,
         "AWS_REGION": version.id.region,
         "AWS_DEFAULT_REGION": version.id.region,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}",
+        **execution,
         "AWS_LAMBDA_FUNCTION_NAME": version.id.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mib),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,

@@ -13,7 +13,7 @@ from typing import Any
 from samovar.frontend.operations.control import Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST, FunctionVersion
-from samovar.model.runtime import RESERVED_ENVIRONMENT
+from samovar.model.runtime import RESERVED_ENVIRONMENT, what_is_missing
 
 MAX_TIMEOUT_S = 900
 MAX_MEMORY_MIB = 10_240
@@ -147,8 +147,8 @@ def _last_modified(version: FunctionVersion) -> str:
 def _runtime(name: str, runtimes: frozenset[str]) -> str:
     if name not in runtimes:
         raise invalid(
-            f"The runtime parameter of {name} is not supported on this server. It has: "
-            f"{', '.join(sorted(runtimes)) or 'none'}."
+            f"The runtime parameter of {name} is not supported on this server"
+            f"{what_is_missing(name)}. It has: {', '.join(sorted(runtimes)) or 'none'}."
         )
     return name
 

@@ -76,7 +76,10 @@ class Isolation:
 
 
 class RuntimeLoop(Protocol):
-    """What instances of a runtime run: the module `samovar.guest.python_loop`, or another."""
+    """What instances of a runtime run: the module `samovar.guest.python_loop`, or another.
+
+    Zygotes call its `configure(programs)`, and put its `SHOWN_FILES` into their root, if it has
+    them."""
 
     def prepare(self, control_fd: int) -> None:
         """Do beforehand what does not depend on the function, until `control_fd` can be read."""

@@ -77,7 +77,10 @@ def _survey(settings: Message) -> Ground:
     name = settings["name"]
     return layers.survey(
         name=name,
-        runtimes=settings["runtimes"],
+        runtimes={
+            name: [interpreter, *settings["reads"].get(name, ())]
+            for name, interpreter in settings["runtimes"].items()
+        },
         uid=resources.uid_range(name).start,
         disabled=frozenset(Layer(layer) for layer in settings["disabled"]),
     )

@@ -25,7 +25,7 @@ import samovar
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
-from samovar.sandbox.process import interpreters, link
+from samovar.sandbox.process import link, runtimes
 from samovar.sandbox.process.code_copies import CodeCopies
 from samovar.sandbox.process.instance import ProcessInstance
 from samovar.sandbox.process.link import Link, Message
@@ -59,7 +59,8 @@ class ProcessSandbox:
     `blanks`: isolated processes that wait for code, for each runtime in use; 0: fork on demand.
     `disabled_layers`: layers to leave out, so that tests can show what each is good for.
     `search_path`: where to look for interpreters, like PATH.
-    `loop_module`: a module with `serve(channel)`, found below `loop_path` (default: our package).
+    `loop_module`: a module with `serve(channel)` for Python's runtimes, found below `loop_path`
+    (default: our package).
     """
 
     isolation: Isolation
@@ -85,9 +86,9 @@ class ProcessSandbox:
         self._source_root = Path(samovar.__file__).resolve().parent.parent
         self._loop_path = loop_path or self._source_root
         self._link: Link | None = None
-        self._found: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._opened: asyncio.Future[Message] | None = None
+        self._offers: Mapping[str, runtimes.Offer] = {}
         self._instances: dict[str, ProcessInstance] = {}
         self._prepared: dict[str, asyncio.Future[None]] = {}
         self._copies: CodeCopies | None = None
@@ -101,7 +102,9 @@ class ProcessSandbox:
     async def open(self) -> None:
         """See the port. Raises `PlatformError` UNAVAILABLE, saying what is missing and why."""
         self._closing = False
-        self._found = interpreters.find(self._search_path)
+        self._offers = await asyncio.to_thread(
+            runtimes.offers, self._search_path, self._loop_module
+        )
         self._data_dir.mkdir(parents=True, exist_ok=True)
         await self._open_supervisor()
         if Layer.USER in self.isolation.layers and Layer.MOUNTS not in self.isolation.layers:
@@ -226,7 +229,7 @@ class ProcessSandbox:
             raise PlatformError(ErrorCode.UNAVAILABLE, f"the sandbox cannot start: {failure}")
         self._unusable = answer["unusable"]
         self.runtimes = {
-            runtime: path for runtime, path in self._found.items() if runtime not in self._unusable
+            name: offer.path for name, offer in self._offers.items() if name not in self._unusable
         }
         self.isolation = Isolation(
             driver="none" if self._mode == "none" else "process",
@@ -241,10 +244,12 @@ class ProcessSandbox:
             "lock": str(self._data_dir.resolve() / "sandbox.lock"),
             "mode": self._mode,
             "disabled": sorted(self._disabled),
-            "runtimes": self._found,
+            "runtimes": {name: offer.interpreter for name, offer in self._offers.items()},
+            "reads": runtimes.reads(self._offers),
+            "loops": {name: offer.loop for name, offer in self._offers.items()},
+            "programs": {name: offer.program() for name, offer in self._offers.items()},
             "blanks": self._blanks,
             "source_root": str(self._source_root),
-            "loop_module": self._loop_module,
             "loop_path": str(self._loop_path),
         }
 
@@ -363,7 +368,7 @@ class ProcessSandbox:
     def _check_runtime(self, runtime: str) -> None:
         if runtime not in self.runtimes:
             there = ", ".join(self.runtimes) or "none"
-            why = self._unusable.get(runtime, "there is no such interpreter")
+            why = self._unusable.get(runtime, "it is not installed")
             raise PlatformError(
                 ErrorCode.INVALID_RUNTIME,
                 f"no {runtime} on this machine ({why}); there is: {there}",

@@ -34,7 +34,7 @@ def find(search_path: str) -> dict[str, str]:
         if not name or int(name[1]) < OLDEST_MINOR or path.name in found:
             continue
         # A whole prefix is shown to instances: never one that is more than a Python.
-        if _is_program(path) and Path(prefix(str(path))) not in (Path("/"), home, home / ".local"):
+        if is_program(path) and Path(prefix(str(path))) not in (Path("/"), home, home / ".local"):
             found[path.name] = str(path.resolve())
     return dict(sorted(found.items(), key=lambda item: _version(item[0])))
 
@@ -80,7 +80,8 @@ def _version_of_installation(directory: Path) -> list[int]:
     return _version(directory.parent.name)
 
 
-def _is_program(path: Path) -> bool:
+def is_program(path: Path) -> bool:
+    """Whether it is an executable ELF file."""
     try:
         with path.open("rb") as file:
             return file.read(4) == b"\x7fELF" and os.access(path, os.X_OK)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -47,14 +47,15 @@ class Ground:
 
 
 def survey(
-    *, name: str, runtimes: Mapping[str, str], uid: int, disabled: frozenset[Layer]
+    *, name: str, runtimes: Mapping[str, Sequence[str]], uid: int, disabled: frozenset[Layer]
 ) -> Ground:
     """Try every layer that is not in `disabled`.
 
-    `name` is this server's on the machine; `runtimes` are names and interpreters; `uid` is one
-    for an instance. What it opens (cgroups, networks) is the caller's to close."""
+    `name` is this server's on the machine; `runtimes` are names and the files that they use, the
+    interpreter first; `uid` is one for an instance. What it opens (cgroups,
+    networks) is the caller's to close."""
     missing = dict.fromkeys(disabled, SWITCHED_OFF)
-    prefix = interpreters.prefix(next(iter(runtimes.values()), sys.executable))
+    prefix = interpreters.prefix(next(iter(runtimes.values()), [sys.executable])[0])
     unusable: Mapping[str, str] = {}
     user_namespace, own_proc = _survey_namespaces(prefix, missing)
     simple: dict[Layer, Callable[[], None]] = {
@@ -198,7 +199,7 @@ def _try_landlock() -> None:
 
 
 def _survey_uid(
-    uid: int, runtimes: Mapping[str, str], missing: dict[Layer, str]
+    uid: int, runtimes: Mapping[str, Sequence[str]], missing: dict[Layer, str]
 ) -> Mapping[str, str]:
     """Try USER; return the runtimes that are not to be had with it."""
     if reason := trial(lambda: _try_uid(uid)):
@@ -207,7 +208,8 @@ def _survey_uid(
         return {}
     refused = {
         runtime: f"only the server's own user can reach {path}"
-        for runtime, path in runtimes.items()
+        for runtime, paths in runtimes.items()
+        for path in paths
         if trial(functools.partial(_try_uid, uid, path))
     }
     if refused.keys() == runtimes.keys():

@@ -18,8 +18,12 @@ Runs in zygotes: Python 3.9, standard library only.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from samovar.sandbox.process import syscalls as sys_
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TASK_ROOT = "/var/task"
 USER_NAME = "sbx_user1051"
@@ -66,12 +70,17 @@ _READ_ONLY = ("bus", "fs", "irq", "sys")
 
 
 def enter_template_root(
-    prefix: str, uids: range, nameservers: list[str] | None, user_namespace: bool
+    prefix: str,
+    uids: range,
+    nameservers: list[str] | None,
+    user_namespace: bool,
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Leave the host's file system for a minimal one, for ever. The caller's namespace is new.
 
     `prefix` is the interpreter's installation; `uids` are those that instances may have;
-    `nameservers` those that they reach, None where they share the host's network."""
+    `nameservers` those that they reach, None where they share the host's network; `files` are
+    what a runtime wants to find, by path."""
     sys_.mount(None, "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, "size=8m,mode=755")  # noqa: S108 - a mount point
     os.mkdir("/tmp" + _HOST)  # noqa: S108
@@ -80,6 +89,8 @@ def enter_template_root(
     os.mkdir(_ROOT)
     sys_.mount("tmpfs", _ROOT, "tmpfs", _QUIET, "size=8m,mode=755")
     _fill_root(prefix, uids, nameservers)
+    for path, content in (files or {}).items():
+        _write(path, content)
     if user_namespace:
         os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
         sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)

@@ -46,7 +46,8 @@ class Supervisor:
         self._children = Children()
         self._resources = resources.ResourcePool(self._name, ground, self._children)
         self._installer = Installer()
-        self._runtimes: dict[str, Runtime] = {}
+        self._runtimes: dict[tuple[str, str], Runtime] = {}
+        """By interpreter and loop: what differs in the bridge's program alone shares one."""
         self._starts: dict[str, Start] = {}
         self._cells: set[Cell] = set()
         """Those whose processes live."""
@@ -132,8 +133,8 @@ class Supervisor:
         return layer in self._ground.layers
 
     def _runtime(self, name: str) -> Runtime:
-        if name not in self._runtimes:
-            interpreter = self._settings["runtimes"][name]
+        engine = self._settings["runtimes"][name], self._settings["loops"][name]
+        if engine not in self._runtimes:
             keeper = Keeper(
                 assign=self._assign,
                 fail=self._fail,
@@ -142,13 +143,13 @@ class Supervisor:
                 abandon=self._abandon,
                 children=self._children,
             )
-            recipe = self._recipe(interpreter)
-            self._runtimes[name] = Runtime(
+            recipe = self._recipe(*engine)
+            self._runtimes[engine] = Runtime(
                 recipe, self._loop, self._leisure, self._resources, keeper
             )
-        return self._runtimes[name]
+        return self._runtimes[engine]
 
-    def _recipe(self, interpreter: str) -> Recipe:
+    def _recipe(self, interpreter: str, loop: str) -> Recipe:
         uids = resources.uid_range(self._name)[: resources.NAMED_UIDS]
         networks = self._ground.networks
         settings = {
@@ -159,7 +160,8 @@ class Supervisor:
             "nameservers": networks.nameservers if networks else None,
             "uids": [uids.start, uids.stop] if self._has(Layer.USER) else [0, 1],
             "prefix": interpreters.prefix(interpreter),
-            "loop_module": self._settings["loop_module"],
+            "loop_module": loop,
+            "programs": self._settings["programs"],
             "loop_path": self._settings["loop_path"],
         }
         return Recipe(
@@ -194,7 +196,8 @@ class Supervisor:
                 readable = []
             else:
                 prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
-                readable = [start.code_dir, prefix]
+                reads = self._settings["reads"].get(start.runtime, [])
+                readable = [start.code_dir, prefix, *reads]
             # Told before it can speak: whoever hears from an instance knows that it has started.
             told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
             self._tell(told, peak_fds)

@@ -71,7 +71,7 @@ def main(control_fd: int) -> NoReturn:
     try:
         isolation = blank.Isolation(settings)
         loop = _loop(settings)
-        _settle(isolation, settings)
+        _settle(isolation, settings, getattr(loop, "SHOWN_FILES", {}))
     except Exception as error:
         _tell(control, {"failed": f"{type(error).__name__}: {error}"})
         os._exit(1)
@@ -93,12 +93,14 @@ def _loop(settings: dict[str, Any]) -> blank.RuntimeLoop:
     sys.path.append(settings["loop_path"])
     module: Any = importlib.import_module(settings["loop_module"])
     sys.path.remove(settings["loop_path"])
+    if hasattr(module, "configure"):
+        module.configure(settings["programs"])
     loop: blank.RuntimeLoop = module
     getattr(module, "warm_up", lambda: None)()
     return loop
 
 
-def _settle(isolation: blank.Isolation, settings: dict[str, Any]) -> None:
+def _settle(isolation: blank.Isolation, settings: dict[str, Any], files: dict[str, bytes]) -> None:
     """Take the shape that every blank inherits."""
     # Where the machine as a whole lacks memory, instances go before the server.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -111,6 +113,7 @@ def _settle(isolation: blank.Isolation, settings: dict[str, Any]) -> None:
             range(first_uid, past_uid),
             settings["nameservers"],
             isolation.user_namespace,
+            files,
         )
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1):

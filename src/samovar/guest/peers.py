@@ -1,0 +1,104 @@
+"""Whether the other end of a connection is in this instance.
+
+Where instances have no network of their own, their loopback is the whole machine's: any process of
+it could take a function's events, or answer them. So the socket at the other end is looked for
+among the descriptors of the instance's own processes. It is never needed in full isolation.
+
+Runs inside instances: standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _namespace(kind: str) -> int:
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return 0
+
+
+# Of the zygote, which imports this outside of any instance.
+_HOME = {kind: _namespace(kind) for kind in ("net", "pid")}
+
+
+def has_own(kind: str) -> bool:
+    """Whether this instance has a namespace (`net` or `pid`) of its own; False if unknown."""
+    here = _namespace(kind)
+    return bool(here and _HOME[kind] and here != _HOME[kind])
+
+
+def can_tell() -> bool:
+    """Whether `is_ours` has what it needs."""
+    return os.access("/proc/net/tcp", os.R_OK)
+
+
+def is_ours(connection: socket.socket) -> bool:
+    """Whether a process of this instance holds the other end of an accepted connection.
+
+    False where that cannot be told: without a /proc, say."""
+    try:
+        inode = _inode(connection.getpeername(), connection.getsockname())
+        return inode is not None and any(
+            _holds(pid, f"socket:[{inode}]") for pid in _our_processes()
+        )
+    except OSError:
+        return False
+
+
+def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str | None:
+    """Of the socket with these two ends, of which `local` is its own (proc(5), /proc/net/tcp)."""
+    wanted = [_hex(local), _hex(remote)]
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1:3] == wanted:
+                return fields[9]
+    return None
+
+
+def _hex(address: tuple[str, int]) -> str:
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"
+
+
+def _our_processes() -> Iterator[int]:
+    """Those that descend from this one; in a pid namespace of our own, also its orphans."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    # The name, in parentheses, may hold anything.
+                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+            except OSError:
+                continue
+    roots = {os.getpid()} | ({1} if has_own("pid") else set())
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor not in roots:
+            ancestor = parents[ancestor]
+        if ancestor in roots and pid != os.getpid():
+            yield pid
+
+
+def _holds(pid: int, link: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        numbers = os.listdir(folder)
+    except OSError:
+        return False
+    for number in numbers:
+        try:
+            if os.readlink(f"{folder}/{number}") == link:
+                return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,69 @@
+"""Starting a runtime's program: the function's own `bootstrap`, or an interpreter with one of ours.
+
+Runs inside instances: standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+RUNTIME_DIRECTORY = "/var/runtime"
+_OWN_BOOTSTRAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstraps")
+
+_TO_DEFAULT = {signal.SIGPIPE, signal.SIGXFSZ}
+"""What Python ignores, and a program does not expect to be."""
+
+
+class EntrypointError(Exception):
+    """There is no program, or the kernel does not take it for one; in AWS's words."""
+
+
+class Program:
+    """How a runtime is started.
+
+    `entry` comes from the sandbox's table of runtimes: `argv`, empty for the function's own
+    `bootstrap`, and `environment`. In both, `{bootstraps}` stands for the folder of our own
+    bootstraps and `{task_root}` for that of the code."""
+
+    def __init__(self, entry: Mapping[str, Any], task_root: str) -> None:
+        self._entry = entry
+        self._task_root = task_root
+
+    @staticmethod
+    def shown_files() -> dict[str, bytes]:
+        """Our bootstraps, by where a template root has them."""
+        shown = {}
+        for name in sorted(os.listdir(_OWN_BOOTSTRAPS)):
+            path = os.path.join(_OWN_BOOTSTRAPS, name)
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    shown[f"{RUNTIME_DIRECTORY}/{name}"] = file.read()
+        return shown
+
+    def start(self, env: Mapping[str, str]) -> int:
+        """Return its pid. Raises `EntrypointError`. The function's own settings win over the
+        runtime's."""
+        argv = [self._expand(word) for word in self._entry["argv"]] or [self._own_bootstrap()]
+        preset = {k: self._expand(text) for k, text in self._entry["environment"].items()}
+        try:
+            return os.posix_spawn(argv[0], argv, {**preset, **env}, setsigdef=_TO_DEFAULT)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise EntrypointError(f"fork/exec {argv[0]}: {reason}") from error
+
+    def _own_bootstrap(self) -> str:
+        candidates = [os.path.join(self._task_root, "bootstrap"), "/opt/bootstrap"]
+        for path in candidates:
+            if os.path.isfile(path):
+                return path
+        raise EntrypointError(f"Couldn't find valid bootstrap(s): [{' '.join(candidates)}]")
+
+    def _expand(self, text: str) -> str:
+        ours = _OWN_BOOTSTRAPS if os.path.isdir(_OWN_BOOTSTRAPS) else RUNTIME_DIRECTORY
+        return text.replace("{bootstraps}", ours).replace("{task_root}", self._task_root)

@@ -1,0 +1,75 @@
+"""What the Runtime API says beside bodies: headers, and error documents.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from samovar.guest.payload import MAX_RESPONSE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from samovar.guest.http_connection import Request
+    from samovar.guest.wire import Meta
+
+_MAX_TYPE_CHARS = 512
+
+
+def next_headers(meta: Meta) -> dict[str, str]:
+    """What comes with an event."""
+    headers = {
+        "Lambda-Runtime-Aws-Request-Id": meta["id"],
+        "Lambda-Runtime-Deadline-Ms": str(meta["deadline_ms"]),
+        "Lambda-Runtime-Invoked-Function-Arn": meta["arn"],
+        "Lambda-Runtime-Trace-Id": meta.get("trace_id") or _new_trace_id(),
+    }
+    if meta.get("client_context"):
+        headers["Lambda-Runtime-Client-Context"] = _one_line(meta["client_context"])
+    if meta.get("cognito_identity"):
+        headers["Lambda-Runtime-Cognito-Identity"] = _one_line(meta["cognito_identity"])
+    return headers
+
+
+def _new_trace_id() -> str:
+    """Some clients insist on one."""
+    return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+
+
+def _one_line(text: str) -> str:
+    """JSON without what a header cannot hold."""
+    try:
+        return json.dumps(json.loads(text), separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
+
+
+def error_type(fields: Mapping[str, str]) -> str:
+    """The type of an error by its header or trailer."""
+    return fields.get("lambda-runtime-function-error-type", "Runtime.Unknown")[:_MAX_TYPE_CHARS]
+
+
+def error_document(request: Request) -> bytes | bytearray:
+    """What the client of the function gets: the program's own words, as they are."""
+    if request.body and not request.too_large:
+        return request.body
+    return document(error_type(request.headers), "")
+
+
+def document(kind: str, message: str) -> bytes:
+    """An error document in AWS's shape."""
+    return json.dumps({"errorMessage": message, "errorType": kind}).encode()
+
+
+TOO_LARGE = json.dumps(
+    {
+        "errorType": "Function.ResponseSizeTooLarge",
+        "errorMessage": "Response payload size exceeded maximum allowed payload size "
+        f"({MAX_RESPONSE_BYTES} bytes).",
+    }
+).encode()

@@ -1,0 +1,64 @@
+"""The states of a runtime, as the Runtime API has them, and what each of them allows.
+
+    Started ──ready──▶ Ready ──end──▶ ResponseSent ──ready──▶ Ready
+       └──fail_init──▶ InitError
+
+`Ready` is from a call of /next to the end of its invocation. States and messages are those of AWS's
+emulator (lambda/core/states.go), so that a client's author reads what AWS would say.
+"""
+
+from __future__ import annotations
+
+_STARTED, _INIT_ERROR, _READY, _SENT = "Started", "InitError", "Ready", "ResponseSent"
+_RESULTS = {"response": "InvocationResponse", "error": "InvocationErrorResponse"}
+
+
+class InvalidTransitionError(Exception):
+    """A call out of turn; nothing has changed."""
+
+    def __init__(self, here: str, there: str) -> None:
+        super().__init__(
+            f"State transition from {here} to {there} failed for runtime. "
+            "Error: State transition is not allowed"
+        )
+
+
+class RuntimeState:
+    """See the module. `request_id` is that of the newest invocation, None before the first."""
+
+    def __init__(self) -> None:
+        self._state = _STARTED
+        self._running = False
+        self.request_id: str | None = None
+
+    def ready(self, *, delivered: bool) -> bool:
+        """/next; return whether it was the first. Asking again before an invocation was
+        `delivered` is allowed, as with two connections, or after one that broke."""
+        first = self._state == _STARTED
+        if self._state == _INIT_ERROR or (self._running and delivered):
+            raise InvalidTransitionError(self._state, _READY)
+        self._state = _READY
+        return first
+
+    def fail_init(self) -> None:
+        """/init/error."""
+        if self._state != _STARTED:
+            raise InvalidTransitionError(self._state, _INIT_ERROR)
+        self._state = _INIT_ERROR
+
+    def begin(self, request_id: str) -> None:
+        """An invocation is delivered."""
+        self.request_id = request_id
+        self._running = True
+
+    def withdraw(self) -> None:
+        """It did not arrive."""
+        self.request_id = None
+        self._running = False
+
+    def end(self, what: str) -> None:
+        """/response or /error (`what`) of the newest invocation."""
+        if not self._running:
+            raise InvalidTransitionError(self._state, _RESULTS[what])
+        self._state = _SENT
+        self._running = False
