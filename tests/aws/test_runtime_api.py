@@ -107,6 +107,21 @@ def test_a_response_over_the_limit_is_refused_and_the_program_lives_on(
         assert "6291556 bytes" in document["errorMessage"]
 
 
+def test_a_client_that_closes_after_each_answer_is_served(lambda_client, make_function):
+    name = make_function(
+        "",
+        **python_bootstrap("""
+            once = {"Connection": "close"}
+            while True:
+                status, headers, body = call("GET", "/invocation/next", None, once)
+                id = headers["Lambda-Runtime-Aws-Request-Id"]
+                call("POST", f"/invocation/{id}/response", body, once)
+        """),
+    )
+    for number in range(3):
+        assert invoke(lambda_client, name, number)[:2] == (number, None)
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -45,7 +45,7 @@ class Request:
 
 class Connection:
     """One client. Its owner calls `receive` when there is something to read, `send` when there is
-    room and `unsent`, and closes it when either returns False."""
+    room and `unsent`, and closes it when either returns False, or after its last answer."""
 
     def __init__(self, sock: socket.socket, max_body_bytes: int) -> None:
         sock.setblocking(False)
@@ -58,7 +58,8 @@ class Connection:
         self._step: Callable[[], bool] = self._read_head
         self._body_left = 0
         self._ready = False
-        self._keep_alive = True
+        self.keep_alive = True
+        """Whether it goes on after the answer that is due, or was the last."""
         self.answered = True
         """Whether nobody owes it an answer."""
 
@@ -92,7 +93,7 @@ class Connection:
         self._ready, self._step = False, self._read_head
         self.answered = False
         assert request is not None
-        self._keep_alive = request.keep_alive
+        self.keep_alive = request.keep_alive
         return request
 
     def _read_head(self) -> bool:
@@ -221,7 +222,7 @@ class Connection:
         ]
         if headers:
             lines += [f"{name}: {_plain(value)}" for name, value in headers.items()]
-        if not self._keep_alive:
+        if not self.keep_alive:
             lines.append("Connection: close")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if len(body) <= _RECV_BYTES:
@@ -234,11 +235,11 @@ class Connection:
 
     def refuse(self, message: str) -> None:
         """Say why the connection cannot go on, as far as there is room; then it is to be closed."""
-        self._keep_alive = False
+        self.keep_alive = False
         self.answer(400, message.encode("latin-1", "replace"), "text/plain")
 
     def send(self) -> bool:
-        """Send what there is room for; False if it is broken, or done with for good."""
+        """Send what there is room for; False if it is broken."""
         outgoing = self._outgoing
         try:
             while outgoing:
@@ -251,7 +252,7 @@ class Connection:
             return True
         except OSError:
             return False
-        return self._keep_alive or not self.answered
+        return True
 
 
 def _parse_fields(lines: list[str]) -> dict[str, str]:

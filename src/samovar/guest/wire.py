@@ -5,9 +5,15 @@ How this works. Each frame is a fixed header, a small JSON object (`meta`) and a
     type: u8 │ meta length: u32 │ body length: u32 │ meta │ body          (big-endian)
 
 The worker speaks first with one INIT, the loop answers READY or INIT_ERROR; from then on one
-INVOKE at a time is answered by one RESPONSE or ERROR. The worker trusts nothing that it reads:
-`FrameReader` refuses frames over its bounds, and whoever reads a frame that is out of turn ends
-the instance.
+INVOKE at a time is answered by one RESPONSE or ERROR:
+
+    INVOKE → RESPONSE | ERROR                          a whole answer
+    INVOKE → HEAD → PART … → RESPONSE | ERROR          a streamed one, and how it ended
+    … RESPONSE | ERROR with {"pending": true} → IDLE   answered, but still at work for a while
+
+The worker trusts nothing that it reads: `FrameReader` refuses frames over its bounds, and whoever
+reads a frame that is out of turn ends the instance. It stops reading while whoever takes a streamed
+answer is slow, so a loop must not count on its writes being read at once.
 
 This file is used on both sides, so it is standard library only and runs on every Python that an
 instance may have (3.9 and later).
@@ -27,20 +33,37 @@ HEADER = struct.Struct("!BII")
 INIT = 1
 """worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime"}. body: empty."""
 READY = 2
-"""loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty."""
+"""loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty.
+With {"shutdown": true} in it, the loop wants SHUTDOWN before it is ended."""
 INIT_ERROR = 3
 """loop → worker: init failed; the loop exits next. body: AWS's error document (JSON)."""
 INVOKE = 4
-"""worker → loop. meta: {"id", "arn", "deadline_ms", "client_context", "trace_id"}. body: event."""
+"""worker → loop. meta: {"id", "arn", "deadline_ms", "client_context", "trace_id", "tenant_id",
+"cognito_identity"}; all from "client_context" on only where the invocation has them. body: event.
+"""
 RESPONSE = 5
-"""loop → worker: the handler returned. meta: {}. body: its result (JSON)."""
+"""loop → worker: the handler returned. meta: {} or {"pending": true}. body: its result (JSON);
+empty after HEAD: the end of the stream."""
 ERROR = 6
-"""loop → worker: the handler failed. meta: {"type"}. body: AWS's error document (JSON)."""
+"""loop → worker: the handler failed. meta: {"type"}, perhaps "pending". body: AWS's error document
+(JSON). After HEAD: the stream failed in its midst."""
+HEAD = 7
+"""loop → worker: a streamed response begins. meta: {"content_type"}, if it has one. body: empty."""
+PART = 8
+"""loop → worker: the next bytes of a streamed response. meta: {}. body: ≤ `MAX_PART_BYTES`."""
+IDLE = 9
+"""loop → worker: after an answer with {"pending": true}, the next INVOKE may come. Else empty."""
+SHUTDOWN = 10
+"""worker → loop, if it asked for it in READY: you will be ended. meta: {"reason": "spindown" |
+"timeout" | "failure", "deadline_ms"}. body: empty."""
 
 MAX_META_BYTES = 64 * 1024
 MAX_BODY_BYTES = 6 * 1024 * 1024 + 64 * 1024
 """A response over AWS's 6 MB is told apart from a breach of protocol, hence the slack.
 A loop that has a larger one sends an ERROR of type Function.ResponseSizeTooLarge instead."""
+
+MAX_PART_BYTES = 64 * 1024
+"""A worker may refuse a PART over it."""
 
 RECV_BYTES = 64 * 1024
 

@@ -102,7 +102,8 @@ def test_a_client_that_wants_no_more_is_let_go(ends, version):
     connection.sock.setblocking(True)
     assert connection.receive()
     assert connection.next_request()
-    assert connection.answer(200, b"") is False
+    assert connection.answer(200, b"")
+    assert not connection.keep_alive
 
 
 @pytest.mark.parametrize(

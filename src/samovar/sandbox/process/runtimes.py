@@ -1,7 +1,7 @@
 """The runtimes that this machine can run, and how: one entry of a table each.
 
 How this works. Python's instances are forks of an interpreter that run our loop. Every other
-runtime is a program beside a *bridge* (`samovar.guest.runtime_api`), itself such a fork, so blanks
+runtime is a program beside a *bridge* (`samovar.guest.bridge`), itself such a fork, so blanks
 wait for all of them alike. An entry of `TABLE` says which names it stands for, what the machine
 must have and how the program is started; a name whose program is missing is not offered.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 import samovar.guest
 from samovar.sandbox.process import interpreters
 
-BRIDGE = "samovar.guest.runtime_api"
+BRIDGE = "samovar.guest.bridge"
 _VERSION_LIMIT_S = 10.0
 
 

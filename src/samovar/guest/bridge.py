@@ -1,0 +1,156 @@
+"""The bridge: an instance whose function is a program of any language.
+
+How this works. The program (a runtime with its function) is a child of this process, which is a
+runtime loop as any other towards the worker, and serves the program what it needs to be one. One
+thread, one `reactor`, on which sit
+
+    worker_link      frames to and from the worker
+    phases           init, invocations, rest; and for whom the instance waits in each
+    http_listener    HTTP on the instance's loopback, and the routes that API modules add
+    runtime_api      the Runtime API: its routes, and the runtime as a part of the phases
+
+Further APIs add their routes to the same router, join the phases, and set timers on the reactor;
+another way to run a program takes the place of `runtime_api` and keeps the rest. At last it ends as
+the program has ended: with its exit status, or by its signal.
+
+The worker is trusted, but may be slow to read; clients are the function. So nothing blocks.
+Runs inside instances: standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import traceback
+from typing import TYPE_CHECKING
+
+from samovar.guest import environment, peers
+from samovar.guest.channel import ChannelClosedError
+from samovar.guest.http_listener import HttpListener, Router
+from samovar.guest.phases import Phases
+from samovar.guest.program import EntrypointError, Program
+from samovar.guest.reactor import Reactor
+from samovar.guest.runtime_api import RuntimeApi
+from samovar.guest.runtime_documents import document
+from samovar.guest.wire import INIT, ProtocolError
+from samovar.guest.worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
+
+    from samovar.guest.wire import Meta
+
+PORT = 9001
+"""As on AWS, where the instance has its network to itself; else whichever is free."""
+
+_EXIT_UNCAUGHT = 1
+_EXIT_AFTER_INIT_ERROR = 1
+_programs: dict[str, Any] = {}
+
+SHOWN_FILES = Program.shown_files()
+"""Path in the template root → content: what programs are started with."""
+
+
+def configure(programs: Mapping[str, Any]) -> None:
+    """Learn, in the zygote, how each runtime is started."""
+    _programs.update(programs)
+
+
+def prepare(control_fd: int) -> None:
+    """Do what does not depend on the function, in a blank that waits for one."""
+    environment.forget_zygote()
+
+
+def serve(channel: socket.socket) -> NoReturn:
+    """Run a function's program until it ends, or the worker closes the channel."""
+    status = _EXIT_UNCAUGHT
+    try:
+        channel.set_inheritable(False)
+        status = _Bridge(channel).run()
+        if os.WIFSIGNALED(status):
+            _die_of(os.WTERMSIG(status))
+        status = os.WEXITSTATUS(status)
+    except ChannelClosedError:
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _die_of(number: int) -> None:
+    """End as the program has: the worker, and who reads its log, are to see that."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+
+
+class _InitError(Exception):
+    """The program could not be started."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _Bridge:
+    """Between one channel and one program."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._reactor = Reactor()
+        self._link = WorkerLink(channel, self._reactor, self._on_first_frame)
+        self._phases = Phases(self._link)
+        self._listener: HttpListener | None = None
+        self._status: int | None = None
+
+    def run(self) -> int:
+        """Serve until the program has ended; return its wait status. `ChannelClosedError` if the
+        worker ends first."""
+        self._reactor.run_until(lambda: self._status is not None)
+        assert self._status is not None
+        if self._listener:
+            self._listener.finish()
+        self._reactor.run_until(lambda: self._link.flushed)
+        return self._status
+
+    def _on_first_frame(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
+        if kind != INIT:
+            raise ProtocolError(f"frame of type {kind} before INIT")
+        self._link.on_frame = self._phases.take_frame
+        try:
+            self._begin(meta)
+        except _InitError as error:
+            self._phases.fail_init(document(error.kind, str(error)))
+            self._status = _EXIT_AFTER_INIT_ERROR << 8
+
+    def _begin(self, init: Meta) -> None:
+        own_network = peers.has_own("net")
+        if not own_network and not peers.can_tell():
+            message = "its Runtime API would be open to the whole machine: there is no /proc here"
+            raise _InitError("Runtime.Unavailable", message)
+        sock = socket.create_server(("127.0.0.1", PORT if own_network else 0), backlog=128)
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        router = Router()
+        RuntimeApi(self._phases, router)
+        self._listener = HttpListener(
+            sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
+        )
+        self._start_program(init, {**init["env"], "AWS_LAMBDA_RUNTIME_API": address})
+
+    def _start_program(self, init: Meta, env: Mapping[str, str]) -> None:
+        program = Program(_programs[init["runtime"]], init["task_root"])
+        try:
+            os.chdir(init["task_root"])
+            pid = program.start(env)
+        except EntrypointError as error:
+            raise _InitError("Runtime.InvalidEntrypoint", str(error)) from error
+
+        def ended() -> None:
+            self._reactor.unwatch(pidfd)
+            self._status = os.waitpid(pid, 0)[1]
+
+        pidfd = os.pidfd_open(pid)
+        self._reactor.watch(pidfd, ended)

@@ -1,0 +1,240 @@
+"""The HTTP server of the bridge: who is let in, which handler a request is for, and its answer.
+
+How this works. API modules (`runtime_api`, …) add routes to a `Router`. A handler gets an
+`Exchange`, one request to which an answer is due, and answers it then or at any later time. It
+learns from the exchange when the answer has been handed over, or when the client has gone. What is
+HTTP is in `http_connection`; what is done about it, in the handlers; here is what lies between.
+
+The clients are the function: hostile or broken, but all that they can waste is their own instance.
+Runs inside instances: standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING
+
+from samovar.guest.http_connection import BadRequestError, Connection
+from samovar.guest.payload import MAX_RESPONSE_BYTES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from samovar.guest.http_connection import Request
+    from samovar.guest.reactor import Callback, Reactor
+
+    Handler = Callable[..., None]
+
+MAX_CONNECTIONS = 128
+_LAST_READS = 64
+"""Of a quarter MiB, from each connection of a program that has ended."""
+
+
+class Router:
+    """Which handler is for which request."""
+
+    def __init__(self) -> None:
+        self._routes: dict[int, list[tuple[list[str], dict[str, Handler]]]] = {}
+        """By the number of steps in a path, so that few are looked at."""
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Have `handler(exchange, *steps)` called for requests of `path`; a step of it that is
+        `{}` stands for any, and the handler is given what stood there."""
+        steps = path.split("/")
+        routes = self._routes.setdefault(len(steps), [])
+        for known, methods in routes:
+            if known == steps:
+                methods[method] = handler
+                return
+        routes.append((steps, {method: handler}))
+
+    def handle(self, exchange: Exchange) -> None:
+        """Call the handler, or refuse as AWS's does."""
+        request = exchange.request
+        steps = request.path.partition("?")[0].split("/")
+        for known, methods in self._routes.get(len(steps), []):
+            if all(want in ("{}", steps[at]) for at, want in enumerate(known)):
+                handler = methods.get(request.method)
+                if handler is None:
+                    return exchange.answer(405, b"", "text/plain")
+                stood = [steps[at] for at, want in enumerate(known) if want == "{}"]
+                return handler(exchange, *stood)
+        return exchange.answer(404, b"404 page not found\n", "text/plain")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Exchange:
+    """One request, and the answer that is due to it. A handler may set what is called:
+
+    - `on_sent`: the answer has been handed over, all of it;
+    - `on_gone`: the client went before that. `answer` has no effect any more."""
+
+    def __init__(self, client: _Client, request: Request) -> None:
+        self._client = client
+        self.request = request
+        self.on_sent: Callback = _nothing
+        self.on_gone: Callback = _nothing
+
+    def answer(
+        self,
+        status: int,
+        body: bytes | bytearray,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer it, once. `body` is not to be changed any more."""
+        self._client.answer(self, status, body, content_type, headers)
+
+
+class _Client:
+    """One connection, and what is due to it."""
+
+    def __init__(self, listener: HttpListener, sock: socket.socket) -> None:
+        self._listener = listener
+        self._reactor = listener.reactor
+        self._connection = Connection(sock, MAX_RESPONSE_BYTES)
+        self._exchange: Exchange | None = None
+        self._closed = False
+        self._handling = False
+        self._writing = False
+        self._reactor.watch(sock, self._readable)
+
+    def answer(
+        self,
+        exchange: Exchange,
+        status: int,
+        body: bytes | bytearray,
+        content_type: str,
+        headers: Mapping[str, str] | None,
+    ) -> None:
+        """See `Exchange.answer`."""
+        if exchange is self._exchange and not self._connection.answered:
+            self._sent(self._connection.answer(status, body, content_type, headers))
+            self._go_on()
+
+    def read_last(self) -> None:
+        """Take in what it had said when its program ended."""
+        for _ in range(_LAST_READS):
+            if self._closed or not _can_read(self._connection.sock):
+                return
+            self._readable()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._reactor.unwatch(self._connection.sock)
+        self._connection.sock.close()
+        self._listener.closed(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange:
+            exchange.on_gone()
+
+    def _readable(self) -> None:
+        if self._connection.receive():
+            self._go_on()
+            return
+        # It may have said its last word and then have gone.
+        if self._connection.answered:
+            self._go_on()
+        self._close()
+
+    def _writable(self) -> None:
+        self._sent(self._connection.send())
+        self._go_on()
+
+    def _sent(self, unbroken: bool) -> None:
+        """After a try to hand over the answer."""
+        if not unbroken:
+            self._close()
+            return
+        self._watch()
+        if not self._connection.unsent and self._connection.answered:
+            exchange, self._exchange = self._exchange, None
+            if exchange:
+                exchange.on_sent()
+            if not self._connection.keep_alive:
+                self._close()
+
+    def _watch(self) -> None:
+        writing = self._connection.unsent
+        if writing != self._writing:
+            self._writing = writing
+            writable = self._writable if writing else None
+            self._reactor.watch(self._connection.sock, self._readable, writable)
+
+    def _go_on(self) -> None:
+        """Handle what requests there are."""
+        if self._handling:
+            return  # from a handler, called below
+        self._handling = True
+        try:
+            while not self._closed:
+                request = self._connection.next_request()
+                if request is None:
+                    self._watch()
+                    return
+                self._exchange = Exchange(self, request)
+                self._listener.router.handle(self._exchange)
+        except BadRequestError as error:
+            self._connection.refuse(str(error))
+            self._close()
+        finally:
+            self._handling = False
+
+
+class HttpListener:
+    """Serves `router` on a listening socket to whom `admit(socket)` lets in."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        reactor: Reactor,
+        router: Router,
+        admit: Callable[[socket.socket], bool],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._admit = admit
+        self._clients: set[_Client] = set()
+        self._full = False
+        self.reactor = reactor
+        self.router = router
+        reactor.watch(sock, self._accept)
+
+    def finish(self) -> None:
+        """Handle what has been said by now; for when the program has ended."""
+        self._accept()
+        for client in list(self._clients):
+            client.read_last()
+
+    def closed(self, client: _Client) -> None:
+        """For clients to say."""
+        self._clients.discard(client)
+        if self._full:
+            self._full = False
+            self.reactor.watch(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        while len(self._clients) < MAX_CONNECTIONS:
+            try:
+                sock, _ = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # it has gone already
+            if self._admit(sock):
+                self._clients.add(_Client(self, sock))
+            else:
+                sock.close()
+        if not self._full:
+            self._full = True
+            self.reactor.unwatch(self._sock)
+
+
+def _can_read(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
