@@ -105,6 +105,12 @@ class Server:
             document: dict[str, Any] = json.load(answer)
         return document
 
+    def await_log(self, function: str, text: str) -> None:
+        """Return once the log of a function contains `text`."""
+        url = f"{self.endpoint}/_samovar/logs/{function}?follow=1&tail_bytes=1000000"
+        with urllib.request.urlopen(url, timeout=30) as lines:
+            assert any(text in line.decode() for line in lines), f"the log ended without {text!r}"
+
     def newest_runtime(self) -> str:
         """`python3.13`, say: of the Pythons that this machine has."""
         runtimes = [name for name in self.health()["runtimes"] if name.startswith("python")]
