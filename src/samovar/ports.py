@@ -36,6 +36,8 @@ class SandboxSpec:
     memory_mib: int
     vcpus: float
     ephemeral_storage_mib: int
+    layers_dir: Path | None = None
+    """Its layers, merged into one tree, mounted read-only at /opt; None: it has no layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class SandboxInstance(Protocol):
     """Done when no process of the instance is left. Never fails, never cancelled by callers."""
     task_root: str
     """Where the instance itself sees its code: `/var/task`, or the host's path without MOUNTS."""
+    layers_root: str | None
+    """Where it sees its layers: `/opt`, or the host's path without MOUNTS; None: it has none."""
 
     @property
     def origin(self) -> str:

@@ -58,6 +58,16 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("layers")
+    (directory / "python").mkdir()
+    (directory / "python" / "tea.txt").write_text("green")
+    for path in (directory, directory / "python"):
+        path.chmod(0o755)
+    return directory
+
+
 async def test_an_instance_starts_and_answers(sandbox, code):
     async with running(sandbox, code) as client:
         assert await client.run("answer = 6 * 7") == 42
@@ -73,6 +83,51 @@ async def test_an_instance_finds_its_code_at_its_task_root(sandbox, code):
     async with running(sandbox, code) as client:
         script = f"answer = open({client.instance.task_root!r} + '/greeting.txt').read()"
         assert await client.run(script) == "hello"
+
+
+async def test_an_instance_finds_its_layers_where_it_is_told(sandbox, code, layers):
+    async with running(sandbox, code, layers_dir=layers) as client:
+        opt = client.instance.layers_root
+        assert await client.run(f"answer = open({opt!r} + '/python/tea.txt').read()") == "green"
+        if Layer.MOUNTS in sandbox.isolation.layers:
+            assert opt == "/opt"
+
+
+async def test_an_instance_cannot_change_its_layers(sandbox, code, layers):
+    if not {Layer.MOUNTS, Layer.USER} & sandbox.isolation.layers:
+        pytest.skip("nothing keeps it from what the server's own user may do")
+    script = (
+        "import os\n"
+        "answer = []\n"
+        "for attempt in (lambda: open(OPT + '/mine', 'w'), lambda: os.chmod(OPT, 0o777),\n"
+        "                lambda: os.remove(OPT + '/python/tea.txt'),\n"
+        "                lambda: open(OPT + '/python/tea.txt', 'a')):\n"
+        "    try: answer.append(str(attempt()))\n"
+        "    except OSError as error: answer.append(type(error).__name__)\n"
+    )
+    async with running(sandbox, code, layers_dir=layers) as client:
+        answer = await client.run(f"OPT = {client.instance.layers_root!r}\n{script}")
+        assert set(answer) <= {"OSError", "PermissionError"}
+    assert (layers / "python" / "tea.txt").read_text() == "green"
+
+
+async def test_an_instance_without_layers_has_none_of_others(sandbox, code, layers):
+    async with (
+        running(sandbox, code, layers_dir=layers),
+        running(sandbox, code) as client,
+    ):
+        assert client.instance.layers_root is None
+        if Layer.MOUNTS in sandbox.isolation.layers:
+            assert await client.run("import os; answer = os.listdir('/opt')") == []
+
+
+async def test_layers_that_are_not_there_fail_the_instance(sandbox, code, layers):
+    if Layer.MOUNTS not in sandbox.isolation.layers:
+        pytest.skip("the function itself meets the missing files")
+    instance = await sandbox.start(spec(code, layers_dir=layers / "missing"))
+    exit_ = await Client(instance).exit()
+    await instance.stop()
+    assert "No such file" in exit_.failure
 
 
 async def test_an_instance_prints_to_its_output(sandbox, code):

@@ -39,6 +39,14 @@ def make_code() -> Path:
     return code
 
 
+def make_layers(code: Path) -> Path:
+    layers = code.with_name("layers")
+    layers.mkdir(exist_ok=True)
+    layers.chmod(0o755)
+    (layers / "tea.txt").write_text("green")
+    return layers
+
+
 async def main(code: Path) -> None:
     from tests.contract.sandbox_client import ScriptError, opened, running
 
@@ -51,9 +59,13 @@ async def main(code: Path) -> None:
             supervisor=sandbox.supervisor_pid,
         )
         for script in SETTINGS["scripts"]:
-            async with running(sandbox, code, runtime=SETTINGS["runtime"]) as client:
+            async with running(
+                sandbox, code, layers_dir=make_layers(code), runtime=SETTINGS["runtime"]
+            ) as client:
                 try:
-                    answer = await client.run(f"root = {client.instance.task_root!r}\n{script}")
+                    instance = client.instance
+                    seen = f"root = {instance.task_root!r}; opt = {instance.layers_root!r}\n"
+                    answer = await client.run(seen + script)
                     tell(answer=answer, peak=client.instance.peak_memory_bytes())
                 except (ScriptError, EOFError) as error:
                     tell(failure=repr(error))

@@ -157,7 +157,8 @@ def test_an_instance_with_a_uid_of_its_own_reads_its_code_without_mounts_too(pla
     script = (
         "import os\n"
         "answer = [os.getuid() > 0, open(root + '/greeting.txt').read(), os.listdir(root)]\n"
-        "for path in (root + '/new', os.path.dirname(root) + '/new'):\n"
+        "answer.append(open(opt + '/tea.txt').read())\n"
+        "for path in (root + '/new', opt + '/new', os.path.dirname(root) + '/new'):\n"
         "    try: open(path, 'w')\n"
         "    except OSError as error: answer.append(type(error).__name__)\n"
         "try: answer.append(os.listdir(os.path.dirname(root)))\n"
@@ -165,8 +166,8 @@ def test_an_instance_with_a_uid_of_its_own_reads_its_code_without_mounts_too(pla
     )
     told, *answers = place.life(contained=True, scripts=[script, script])
     assert "user" in told["layers"]
-    refused = ["PermissionError"] * 3
-    assert [told["answer"] for told in answers] == [[True, "hello", ["greeting.txt"], *refused]] * 2
+    read = [True, "hello", ["greeting.txt"], "green"]
+    assert [told["answer"] for told in answers] == [[*read, *["PermissionError"] * 4]] * 2
     copies = f"samovar-{server_name(place.path / 'data')}-*"
     assert list(Path(tempfile.gettempdir()).glob(copies)) == []
 

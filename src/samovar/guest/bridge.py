@@ -141,7 +141,8 @@ class _Bridge:
         self._start_program(init, {**init["env"], "AWS_LAMBDA_RUNTIME_API": address})
 
     def _start_program(self, init: Meta, env: Mapping[str, str]) -> None:
-        program = Program(_programs[init["runtime"]], init["task_root"])
+        entry = _programs[init["runtime"]]
+        program = Program(entry, init["task_root"], init.get("opt", "/opt"))
         try:
             os.chdir(init["task_root"])
             pid = program.start(env)

@@ -29,11 +29,12 @@ class Program:
 
     `entry` comes from the sandbox's table of runtimes: `argv`, empty for the function's own
     `bootstrap`, and `environment`. In both, `{bootstraps}` stands for the folder of our own
-    bootstraps and `{task_root}` for that of the code."""
+    bootstraps, `{task_root}` for that of the code and `{opt}` for that of the layers."""
 
-    def __init__(self, entry: Mapping[str, Any], task_root: str) -> None:
+    def __init__(self, entry: Mapping[str, Any], task_root: str, opt: str = "/opt") -> None:
         self._entry = entry
         self._task_root = task_root
+        self._opt = opt
 
     @staticmethod
     def shown_files() -> dict[str, bytes]:
@@ -58,7 +59,7 @@ class Program:
             raise EntrypointError(f"fork/exec {argv[0]}: {reason}") from error
 
     def _own_bootstrap(self) -> str:
-        candidates = [os.path.join(self._task_root, "bootstrap"), "/opt/bootstrap"]
+        candidates = [os.path.join(root, "bootstrap") for root in (self._task_root, self._opt)]
         for path in candidates:
             if os.path.isfile(path):
                 return path
@@ -66,4 +67,7 @@ class Program:
 
     def _expand(self, text: str) -> str:
         ours = _OWN_BOOTSTRAPS if os.path.isdir(_OWN_BOOTSTRAPS) else RUNTIME_DIRECTORY
-        return text.replace("{bootstraps}", ours).replace("{task_root}", self._task_root)
+        places = {"bootstraps": ours, "task_root": self._task_root, "opt": self._opt}
+        for name, path in places.items():
+            text = text.replace("{" + name + "}", path)
+        return text

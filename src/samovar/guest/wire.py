@@ -31,7 +31,8 @@ Frame = tuple[int, Meta, bytes]
 HEADER = struct.Struct("!BII")
 
 INIT = 1
-"""worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime"}. body: empty."""
+"""worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime", "opt"}; "opt", where
+it sees its layers, is left out where it has none. body: empty."""
 READY = 2
 """loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty.
 With {"shutdown": true} in it, the loop wants SHUTDOWN before it is ended."""

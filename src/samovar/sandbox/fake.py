@@ -122,10 +122,12 @@ class FakeInstance:
     output_fd: int
     exited: asyncio.Future[Exit]
     task_root: str
+    layers_root: str | None
 
     def __init__(self, sandbox: FakeSandbox, spec: SandboxSpec, behaviour: Behaviour) -> None:
         self.id = spec.instance_id
         self.task_root = str(spec.code_dir)
+        self.layers_root = str(spec.layers_dir) if spec.layers_dir else None
         self.spec = spec
         self.inits: list[wire.Meta] = []
         self.invocations: list[tuple[wire.Meta, bytes]] = []

@@ -21,15 +21,20 @@ def log_stream(version: FunctionVersion, instance: InstanceId, date: str) -> str
 
 
 def instance_environment(
-    version: FunctionVersion, instance: InstanceId, task_root: str, date: str
+    version: FunctionVersion,
+    instance: InstanceId,
+    task_root: str,
+    layers_root: str | None,
+    date: str,
 ) -> dict[str, str]:
     """Return the whole environment of an instance: nothing of the platform's own leaks in."""
+    opt = layers_root or "/opt"  # which is empty without layers
     names_language = not version.runtime.startswith("provided")
     execution = {"AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}"} if names_language else {}
     return {
         "LANG": "en_US.UTF-8",
-        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
-        "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{task_root}:{task_root}/lib:/opt/lib",
+        "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin:/bin:{opt}/bin",
+        "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{task_root}:{task_root}/lib:{opt}/lib",
         "HOME": "/tmp",  # noqa: S108 - the instance's own; the only place that it can write to
         **version.environment,
         "TZ": version.environment.get("TZ", ":UTC"),

@@ -160,13 +160,15 @@ class RunningInstance:
 
     def _init_frame(self) -> bytes:
         today = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
-        root = self.handle.task_root
+        root, opt = self.handle.task_root, self.handle.layers_root
         meta = {
             "handler": self.version.handler,
             "task_root": root,
             "runtime": self.version.runtime,
-            "env": instance_environment(self.version, self.handle.id, root, today),
+            "env": instance_environment(self.version, self.handle.id, root, opt, today),
         }
+        if opt is not None:
+            meta["opt"] = opt
         return wire.encode(wire.INIT, meta)
 
     def _invoke_frame(self, invocation: Invocation) -> bytes:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from samovar.sandbox.process import children
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.resources import Resources
-from samovar.sandbox.process.rootfs import DEFAULT_TMP_MIB, TASK_ROOT, tmp_options
+from samovar.sandbox.process.rootfs import DEFAULT_TMP_MIB, LAYERS_ROOT, TASK_ROOT, tmp_options
 
 _FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
 
@@ -30,6 +30,7 @@ class Start:
     id: str
     runtime: str
     code_dir: str
+    layers_dir: str | None
     memory_bytes: int
     tmp_mib: int
     fds: list[int]
@@ -103,18 +104,26 @@ class Installer:
     def __init__(self) -> None:
         self._home_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
-    def install(self, cell: Cell, code_dir: str, tmp_mib: int) -> None:
-        """Mount the code read-only and size /tmp. Raises `OSError`; the cell is then unusable."""
-        tree_fd = sys_.clone_tree(code_dir)
+    def install(self, cell: Cell, start: Start) -> None:
+        """Mount code and layers read-only and size /tmp. Raises `OSError`; the cell is then
+        unusable."""
+        places = {TASK_ROOT: start.code_dir}
+        if start.layers_dir:
+            places[LAYERS_ROOT] = start.layers_dir
+        trees: dict[str, int] = {}
         try:
-            sys_.set_mount_attributes(_FROZEN, tree_fd=tree_fd)
+            for target, directory in places.items():
+                trees[target] = sys_.clone_tree(directory)
+                sys_.set_mount_attributes(_FROZEN, tree_fd=trees[target])
             sys_.setns(cell.mount_ns_fd, sys_.CLONE_NEWNS)
             try:
-                sys_.attach_tree(tree_fd, TASK_ROOT)
-                if tmp_mib != DEFAULT_TMP_MIB:
+                for target, tree_fd in trees.items():
+                    sys_.attach_tree(tree_fd, target)
+                if start.tmp_mib != DEFAULT_TMP_MIB:
                     flags = sys_.MS_REMOUNT | sys_.MS_NOSUID | sys_.MS_NODEV
-                    sys_.mount(None, "/tmp", None, flags, tmp_options(tmp_mib))  # noqa: S108
+                    sys_.mount(None, "/tmp", None, flags, tmp_options(start.tmp_mib))  # noqa: S108
             finally:
                 sys_.setns(self._home_fd, sys_.CLONE_NEWNS)
         finally:
-            os.close(tree_fd)
+            for tree_fd in trees.values():
+                os.close(tree_fd)

@@ -23,6 +23,27 @@ _KEPT = 8
 """Copies that no instance uses."""
 
 
+Directories = tuple[Path, Path | None]
+"""An instance's code, and its layers if it has any."""
+
+
+class CodeInPlace:
+    """No copies: the supervisor reads code where the server keeps it, or instances may."""
+
+    async def open(self) -> None:
+        """Nothing to be done."""
+
+    async def take(self, directories: Directories) -> Directories:
+        """Return where to read them."""
+        return _absolute(directories)
+
+    def give_back(self, directories: Directories) -> None:
+        """Nothing to be done."""
+
+    async def close(self) -> None:
+        """Nothing to be done."""
+
+
 class CodeCopies:
     """See the module. `name` is the server's on this machine."""
 
@@ -38,23 +59,21 @@ class CodeCopies:
         """Remove what an earlier life left, and make room. Raises `OSError`."""
         self._root = await asyncio.to_thread(self._make_root)
 
-    async def take(self, code_dir: Path) -> Path:
-        """Return where to read `code_dir`; `give_back` when done. Raises `OSError`."""
-        self._users[code_dir] += 1
+    async def take(self, directories: Directories) -> Directories:
+        """Return where to read them; `give_back` when done. Raises `OSError`."""
+        code_dir, layers_dir = directories
+        code_copy = await self._take(code_dir)
         try:
-            async with self._lock:
-                if code_dir not in self._copies:
-                    self._copies[code_dir] = await asyncio.to_thread(self._copy, code_dir)
+            return code_copy, layers_dir and await self._take(layers_dir)
         except BaseException:
-            self.give_back(code_dir)
+            self._give_back(code_dir)
             raise
-        return self._copies[code_dir]
 
-    def give_back(self, code_dir: Path) -> None:
-        """One instance of it has gone."""
-        self._users[code_dir] -= 1
-        if code_dir in self._copies and not self._users[code_dir]:
-            self._copies[code_dir] = self._copies.pop(code_dir)  # now the last to be removed
+    def give_back(self, directories: Directories) -> None:
+        """One instance of them has gone."""
+        for directory in directories:
+            if directory:
+                self._give_back(directory)
 
     async def close(self) -> None:
         """Remove all."""
@@ -62,6 +81,22 @@ class CodeCopies:
         self._copies.clear()
         if root:
             await asyncio.to_thread(shutil.rmtree, root, True)
+
+    async def _take(self, directory: Path) -> Path:
+        self._users[directory] += 1
+        try:
+            async with self._lock:
+                if directory not in self._copies:
+                    self._copies[directory] = await asyncio.to_thread(self._copy, directory)
+        except BaseException:
+            self._give_back(directory)
+            raise
+        return self._copies[directory]
+
+    def _give_back(self, directory: Path) -> None:
+        self._users[directory] -= 1
+        if directory in self._copies and not self._users[directory]:
+            self._copies[directory] = self._copies.pop(directory)  # now the last to be removed
 
     def _make_root(self) -> Path:
         for path in Path(tempfile.gettempdir()).glob(self._prefix + "*"):
@@ -72,10 +107,15 @@ class CodeCopies:
         root.chmod(0o711)
         return root
 
-    def _copy(self, code_dir: Path) -> Path:
+    def _copy(self, directory: Path) -> Path:
         assert self._root
         unused = [path for path in self._copies if not self._users[path]]
         for path in unused[: max(0, len(unused) - _KEPT)]:
             shutil.rmtree(self._copies.pop(path), ignore_errors=True)
         target = self._root / secrets.token_hex(16)
-        return Path(shutil.copytree(code_dir, target, symlinks=True))
+        return Path(shutil.copytree(directory, target, symlinks=True))
+
+
+def _absolute(directories: Directories) -> Directories:
+    code_dir, layers_dir = directories
+    return code_dir.resolve(), layers_dir and layers_dir.resolve()

@@ -17,7 +17,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,23 +25,15 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
 from samovar.sandbox.process import link, runtimes
-from samovar.sandbox.process.code_copies import CodeCopies
+from samovar.sandbox.process.code_copies import CodeCopies, CodeInPlace
 from samovar.sandbox.process.instance import ProcessInstance
+from samovar.sandbox.process.launch import launch
 from samovar.sandbox.process.link import Link, Message
 from samovar.sandbox.process.resources import server_name
-from samovar.sandbox.process.rootfs import TASK_ROOT
+from samovar.sandbox.process.rootfs import LAYERS_ROOT, TASK_ROOT
 
 DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 DEFAULT_LOOP = "samovar.guest.python_loop"
-
-_PROGRAM = """
-import sys
-sys.path.append({source!r})
-from samovar.sandbox.process import boot
-boot.main()
-"""
-"""What the supervisor's interpreter is told to run: our own code, and nothing else but the standard
-library."""
 
 _OPEN_LIMIT_S = 30.0
 _CLOSE_LIMIT_S = 15.0
@@ -91,7 +82,7 @@ class ProcessSandbox:
         self._offers: Mapping[str, runtimes.Offer] = {}
         self._instances: dict[str, ProcessInstance] = {}
         self._prepared: dict[str, asyncio.Future[None]] = {}
-        self._copies: CodeCopies | None = None
+        self._files: CodeCopies | CodeInPlace = CodeInPlace()
         self._unusable: dict[str, str] = {}
         self._restart: asyncio.Task[None] | None = None
         self._restarts = 0
@@ -108,8 +99,8 @@ class ProcessSandbox:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         await self._open_supervisor()
         if Layer.USER in self.isolation.layers and Layer.MOUNTS not in self.isolation.layers:
-            self._copies = CodeCopies(server_name(self._data_dir))
-            await self._copies.open()
+            self._files = CodeCopies(server_name(self._data_dir))
+            await self._files.open()
         if self._mode == "process" and self.isolation.missing:
             await self.close()
             reasons = "; ".join(f"{layer}: {why}" for layer, why in self.isolation.missing.items())
@@ -131,20 +122,19 @@ class ProcessSandbox:
     async def start(self, spec: SandboxSpec) -> ProcessInstance:
         """See the port. Raises `PlatformError` where there is no such runtime, or no supervisor."""
         self._check_runtime(spec.runtime)
+        directories = spec.code_dir, spec.layers_dir
         try:
-            code_dir = spec.code_dir.resolve()
-            if self._copies:
-                code_dir = await self._copies.take(spec.code_dir)
+            reachable = await self._files.take(directories)
         except OSError as error:
             raise PlatformError(ErrorCode.UNAVAILABLE, f"no copy of the code: {error}") from error
         try:
             await self._await_supervisor()
-            return self._begin(spec, code_dir)
+            return self._begin(spec, *reachable)
         except BaseException:
-            self._give_back_code(spec.code_dir)
+            self._files.give_back(directories)
             raise
 
-    def _begin(self, spec: SandboxSpec, code_dir: Path) -> ProcessInstance:
+    def _begin(self, spec: SandboxSpec, code_dir: Path, layers_dir: Path | None) -> ProcessInstance:
         try:
             channel, their_channel = socket.socketpair()
             output_fd, their_output = os.pipe2(os.O_CLOEXEC)
@@ -154,9 +144,12 @@ class ProcessSandbox:
         with contextlib.suppress(OSError):  # before Linux 6.16
             channel.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         os.set_blocking(output_fd, False)
+        own_root = Layer.MOUNTS in self.isolation.layers
+        layers_root = LAYERS_ROOT if own_root else str(layers_dir)
         instance = ProcessInstance(
             spec,
-            TASK_ROOT if Layer.MOUNTS in self.isolation.layers else str(code_dir),
+            TASK_ROOT if own_root else str(code_dir),
+            layers_root if layers_dir else None,
             channel,
             output_fd,
             self._send,
@@ -169,6 +162,7 @@ class ProcessSandbox:
             "id": spec.instance_id,
             "runtime": spec.runtime,
             "code_dir": str(code_dir),
+            "layers_dir": str(layers_dir) if layers_dir else None,
             "memory_mib": spec.memory_mib,
             "tmp_mib": spec.ephemeral_storage_mib,
         }
@@ -191,9 +185,7 @@ class ProcessSandbox:
         self._lose_supervisor()
         for instance in list(self._instances.values()):
             instance.release()
-        if self._copies:
-            await self._copies.close()
-            self._copies = None
+        await self._files.close()
 
     @property
     def supervisor_pid(self) -> int | None:
@@ -205,14 +197,8 @@ class ProcessSandbox:
     async def _open_supervisor(self) -> None:
         """Start a supervisor and learn what it can do."""
         ours, theirs = link.pair()
-        program = _PROGRAM.format(source=str(self._source_root))
         with theirs:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
-                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the server, which drains first
-            )
+            self._process = launch(theirs.fileno(), self._source_root)
         self._link = Link(ours)
         loop = asyncio.get_running_loop()
         loop.add_reader(ours.fileno(), self._on_readable)
@@ -357,11 +343,7 @@ class ProcessSandbox:
 
     def _forget(self, instance: ProcessInstance) -> None:
         self._instances.pop(instance.id, None)
-        self._give_back_code(instance.code_dir)
-
-    def _give_back_code(self, code_dir: Path) -> None:
-        if self._copies:
-            self._copies.give_back(code_dir)
+        self._files.give_back(instance.directories)
 
     # ------------------------------------------------------------ runtimes
 

@@ -27,11 +27,13 @@ class ProcessInstance:
     output_fd: int
     exited: asyncio.Future[Exit]
     task_root: str
+    layers_root: str | None
 
     def __init__(
         self,
         spec: SandboxSpec,
         task_root: str,
+        layers_root: str | None,
         channel: socket.socket,
         output_fd: int,
         send: Send,
@@ -45,7 +47,8 @@ class ProcessInstance:
         self.output_fd = output_fd
         self.exited = asyncio.get_running_loop().create_future()
         self.task_root = task_root
-        self.code_dir = spec.code_dir
+        self.layers_root = layers_root
+        self.directories = spec.code_dir, spec.layers_dir
         self._vcpus = spec.vcpus
         self._send = send
         self._origin = "fork"

@@ -8,7 +8,8 @@ Between the server (the driver) and the supervisor:
 
     → {"op": "open", ...settings}                      ← {"ev": "open", "layers", "missing"}
     → {"op": "prepare", "runtime"}                     ← {"ev": "prepared", "runtime", "failure"}
-    → {"op": "start", "id", "runtime", "code_dir", "memory_mib", "tmp_mib"} + channel, output
+    → {"op": "start", "id", "runtime", "code_dir", "layers_dir", "memory_mib", "tmp_mib"}
+                                                           + channel, output
                                                        ← {"ev": "started", "id", "origin", "pid"}
                                                              + the file of the peak memory, if any
     → {"op": "settle", "id", "vcpus"}

@@ -1,10 +1,10 @@
 """The file system that an instance sees.
 
 How this works. A zygote builds one *template root*: a small read-only tmpfs with the host's /usr,
-the interpreter, a minimal /etc and /dev, and empty /tmp, /proc, /var/task. It pivots into it and
-detaches the host's root. Every instance is forked in a copy of the zygote's mount namespace, so
-only what is private to it is mounted per instance: /tmp, /dev/shm, /proc (`mount_private`), and
-its code (by the supervisor, from outside).
+the interpreter, a minimal /etc and /dev, and empty /tmp, /proc, /var/task and /opt. It pivots into
+it and detaches the host's root. Every instance is forked in a copy of the zygote's mount namespace,
+so only what is private to it is mounted per instance: /tmp, /dev/shm, /proc (`mount_private`), and
+its code and its layers (by the supervisor, from outside).
 
 The root is made in two pivots, as bubblewrap does: first into an empty tmpfs in which the host is
 `/host` and the new root `/root`, so that no source path can be hidden by what is being built.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TASK_ROOT = "/var/task"
+LAYERS_ROOT = "/opt"
 USER_NAME = "sbx_user1051"
 DEFAULT_TMP_MIB = 512
 

@@ -151,7 +151,7 @@ TABLE = (
         find=_node,
         argv=["{program}", "{bootstraps}/node.cjs"],
         environment={
-            "NODE_PATH": "/opt/nodejs/node{version}/node_modules:/opt/nodejs/node_modules:"
+            "NODE_PATH": "{opt}/nodejs/node{version}/node_modules:{opt}/nodejs/node_modules:"
             "/var/runtime/node_modules:/var/runtime:{task_root}",
         },
     ),

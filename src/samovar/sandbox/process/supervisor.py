@@ -103,6 +103,7 @@ class Supervisor:
             id=message["id"],
             runtime=message["runtime"],
             code_dir=message["code_dir"],
+            layers_dir=message["layers_dir"],
             memory_bytes=message["memory_mib"] << 20,
             tmp_mib=message["tmp_mib"],
             fds=fds,
@@ -192,12 +193,14 @@ class Supervisor:
             else:
                 data_bytes = start.memory_bytes
             if self._has(Layer.MOUNTS):
-                self._installer.install(cell, start.code_dir, start.tmp_mib)
+                self._installer.install(cell, start)
                 readable = []
             else:
                 prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
                 reads = self._settings["reads"].get(start.runtime, [])
                 readable = [start.code_dir, prefix, *reads]
+                if start.layers_dir:
+                    readable.append(start.layers_dir)
             # Told before it can speak: whoever hears from an instance knows that it has started.
             told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
             self._tell(told, peak_fds)
