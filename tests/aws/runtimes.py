@@ -108,7 +108,7 @@ def compiled(source: str, folder: Path) -> bytes:
 
 
 def installed(*distributions: str) -> dict[str, bytes]:
-    """The modules of distributions that the tests have, by their place in a zip; skips the test if
+    """The files of distributions that the tests have, by their place in a zip; skips the test if
     one is missing."""
     found = {}
     for name in distributions:
@@ -117,6 +117,6 @@ def installed(*distributions: str) -> dict[str, bytes]:
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{name} is not installed")
         for file in files:
-            if file.suffix in (".py", ".so") and ".." not in file.parts:
+            if file.suffix != ".pyc" and ".." not in file.parts:
                 found[str(file)] = Path(str(file.locate())).read_bytes()
     return found

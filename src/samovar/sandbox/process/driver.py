@@ -24,7 +24,7 @@ import samovar
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
-from samovar.sandbox.process import link, runtimes
+from samovar.sandbox.process import link, runtimes, sdk
 from samovar.sandbox.process.code_copies import CodeCopies, CodeInPlace
 from samovar.sandbox.process.instance import ProcessInstance
 from samovar.sandbox.process.launch import launch
@@ -234,6 +234,7 @@ class ProcessSandbox:
             "reads": runtimes.reads(self._offers),
             "loops": {name: offer.loop for name, offer in self._offers.items()},
             "programs": {name: offer.program() for name, offer in self._offers.items()},
+            "shown": sdk.find(),
             "blanks": self._blanks,
             "source_root": str(self._source_root),
             "loop_path": str(self._loop_path),

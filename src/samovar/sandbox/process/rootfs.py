@@ -76,12 +76,13 @@ def enter_template_root(
     nameservers: list[str] | None,
     user_namespace: bool,
     files: Mapping[str, bytes] | None = None,
+    shown: Mapping[str, str] | None = None,
 ) -> None:
     """Leave the host's file system for a minimal one, for ever. The caller's namespace is new.
 
     `prefix` is the interpreter's installation; `uids` are those that instances may have;
     `nameservers` those that they reach, None where they share the host's network; `files` are
-    what a runtime wants to find, by path."""
+    what a runtime wants to find, by path; `shown` the same, as places of the host."""
     sys_.mount(None, "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     sys_.mount("tmpfs", "/tmp", "tmpfs", _QUIET, "size=8m,mode=755")  # noqa: S108 - a mount point
     os.mkdir("/tmp" + _HOST)  # noqa: S108
@@ -92,6 +93,8 @@ def enter_template_root(
     _fill_root(prefix, uids, nameservers)
     for path, content in (files or {}).items():
         _write(path, content)
+    for path, host_path in (shown or {}).items():
+        _bind_read_only(host_path, path)
     if user_namespace:
         os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
         sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)
@@ -122,11 +125,15 @@ def _inside(path: str) -> str:
     return _ROOT + "/" + path.lstrip("/")
 
 
-def _bind_read_only(path: str) -> None:
-    """Show a directory of the host at the same path, read-only, with what is mounted below it."""
-    target = _inside(path)
+def _bind_read_only(path: str, shown_at: str | None = None) -> None:
+    """Show a file or directory of the host read-only, with what is mounted below it: at the same
+    path, or at another one."""
+    target = _inside(shown_at or path)
     previous = os.umask(0o022)
-    os.makedirs(target, exist_ok=True)
+    if os.path.isdir(_HOST + path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        _write(shown_at or path, b"")
     os.umask(previous)
     # Recursive: in a user namespace the kernel refuses to copy a mount without what covers it.
     sys_.mount(os.path.realpath(_HOST + path), target, None, sys_.MS_BIND | sys_.MS_REC)

@@ -114,6 +114,7 @@ def _settle(isolation: blank.Isolation, settings: dict[str, Any], files: dict[st
             settings["nameservers"],
             isolation.user_namespace,
             files,
+            settings["shown"],
         )
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1):
