@@ -20,7 +20,7 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 
-.PHONY: help setup setup-dev up test check format bench lock clean
+.PHONY: help setup setup-dev setup-clients up test check format bench lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ setup: $(VENV)/.runtime-stamp ## prepare .venv/bin/samovar
 	@:
 
 setup-dev: $(VENV)/.dev-stamp ## prepare .venv for tests and checks
+
+setup-clients: $(VENV)/.clients-stamp ## build AWS's Node.js client, for tests; needs npm, g++, cmake, autotools
+	@:
 
 up: setup ## start the platform in the foreground; make up ARGS="--port 8080"
 	@exec $(VENV)/bin/samovar up $(ARGS)
@@ -86,6 +89,16 @@ $(VENV)/.dev-stamp: requirements/dev.lock $(VENV)/.runtime-stamp
 # An environment of its own: the peers that are measured pin other versions of what we use.
 $(BENCH_VENV)/.bench-stamp: requirements/bench.lock pyproject.toml | $(BENCH_VENV)/bin/python
 	@$(call install,$(BENCH_VENV),bench)
+
+# Its package builds native code as it is installed; Debian has Node's headers in /usr/include/node.
+$(VENV)/.clients-stamp: tests/aws/npm/package-lock.json | $(VENV)/bin/python
+	@echo "building tests/aws/npm into $(VENV)/clients"
+	mkdir -p $(VENV)/clients
+	cp tests/aws/npm/package.json tests/aws/npm/package-lock.json $(VENV)/clients/
+	if [ -e /usr/include/node ]; then export npm_config_nodedir=/usr; fi
+	cd $(VENV)/clients
+	npm ci --silent --no-audit --no-fund > ../clients.log 2>&1 || { tail -n 20 ../clients.log >&2; exit 1; }
+	touch ../.clients-stamp
 
 # install VENV NAME: what requirements/NAME.lock says, nothing else, then Samovar itself in place.
 define install
