@@ -8,6 +8,9 @@ thread, one `reactor`, on which sit
     phases           init, invocations, rest; and for whom the instance waits in each
     http_listener    HTTP on the instance's loopback, and the routes that API modules add
     runtime_api      the Runtime API: its routes, and the runtime as a part of the phases
+    extensions       the Extensions API, and the processes of /opt/extensions
+    telemetry        what happens, for extensions that have subscribed to it (`telemetry_api`)
+    shutdown         the end, where there are extensions
 
 Further APIs add their routes to the same router, join the phases, and set timers on the reactor;
 another way to run a program takes the place of `runtime_api` and keeps the rest. At last it ends as
@@ -27,6 +30,8 @@ from typing import TYPE_CHECKING
 
 from samovar.guest import environment, peers
 from samovar.guest.channel import ChannelClosedError
+from samovar.guest.child_process import ChildProcess
+from samovar.guest.extended import Extended
 from samovar.guest.http_listener import HttpListener, Router
 from samovar.guest.phases import Phases
 from samovar.guest.program import EntrypointError, Program
@@ -100,6 +105,7 @@ class _Bridge:
     """Between one channel and one program."""
 
     def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
         self._reactor = Reactor()
         self._link = WorkerLink(channel, self._reactor, self._on_first_frame)
         self._phases = Phases(self._link)
@@ -123,8 +129,19 @@ class _Bridge:
         try:
             self._begin(meta)
         except _InitError as error:
-            self._phases.fail_init(document(error.kind, str(error)))
-            self._status = _EXIT_AFTER_INIT_ERROR << 8
+            self._fail_init(error)
+
+    def _fail_init(self, error: _InitError) -> None:
+        self._phases.fail_init(document(error.kind, str(error)))
+        self._end(_EXIT_AFTER_INIT_ERROR << 8)
+
+    def _end(self, status: int) -> None:
+        if self._status is None:
+            self._status = status
+
+    def _hang_up(self) -> None:
+        self._reactor.unwatch(self._channel)
+        self._channel.shutdown(socket.SHUT_RDWR)
 
     def _begin(self, init: Meta) -> None:
         own_network = peers.has_own("net")
@@ -132,26 +149,31 @@ class _Bridge:
             message = "its Runtime API would be open to the whole machine: there is no /proc here"
             raise _InitError("Runtime.Unavailable", message)
         sock = socket.create_server(("127.0.0.1", PORT if own_network else 0), backlog=128)
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        port = sock.getsockname()[1]
+        env = {**init["env"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"}
         router = Router()
+        extended = Extended(
+            self._reactor,
+            self._phases,
+            router,
+            env,
+            port,
+            end=self._end,
+            hang_up=self._hang_up,
+        )
         RuntimeApi(self._phases, router)
         self._listener = HttpListener(
             sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
         )
-        self._start_program(init, {**init["env"], "AWS_LAMBDA_RUNTIME_API": address})
+        extended.launch(init.get("opt"), lambda: self._start_program(init, env, extended))
 
-    def _start_program(self, init: Meta, env: Mapping[str, str]) -> None:
+    def _start_program(self, init: Meta, env: Mapping[str, str], extended: Extended) -> None:
         entry = _programs[init["runtime"]]
         program = Program(entry, init["task_root"], init.get("opt", "/opt"))
         try:
             os.chdir(init["task_root"])
-            pid = program.start(env)
+            pid = program.start(env, extended.program_output_fd)
         except EntrypointError as error:
-            raise _InitError("Runtime.InvalidEntrypoint", str(error)) from error
-
-        def ended() -> None:
-            self._reactor.unwatch(pidfd)
-            self._status = os.waitpid(pid, 0)[1]
-
-        pidfd = os.pidfd_open(pid)
-        self._reactor.watch(pidfd, ended)
+            self._fail_init(_InitError("Runtime.InvalidEntrypoint", str(error)))
+            return
+        extended.program_started(ChildProcess(self._reactor, pid, extended.program_ended))

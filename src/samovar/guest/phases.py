@@ -17,7 +17,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from samovar.guest.wire import ERROR, INIT_ERROR, INVOKE, READY, RESPONSE, SHUTDOWN, ProtocolError
+from samovar.guest.wire import (
+    ERROR,
+    INIT_ERROR,
+    INVOKE,
+    READY,
+    REPORT,
+    RESPONSE,
+    SHUTDOWN,
+    ProtocolError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +38,9 @@ if TYPE_CHECKING:
 class Part:
     """Somebody whom the instance waits for."""
 
-    def __init__(self, phases: Phases) -> None:
+    def __init__(self, phases: Phases, is_runtime: bool) -> None:
         self._phases = phases
+        self.is_runtime = is_runtime
 
     def rest(self) -> None:
         """It asks for what comes next."""
@@ -49,25 +59,45 @@ class Phases:
         self._begun = time.perf_counter()
         self._parts: set[Part] = set()
         self._at_work: set[Part] = set()
-        self._ready = False
+        self.ready = False
+        """Whether init is over."""
+        self.unanswered: str | None = None
+        """The id of the invocation that is owed an answer."""
+        self.on_ready: list[Callable[[Meta], None]] = []
+        """Called with READY's meta, to add to it."""
         self.on_invoke: list[Callable[[Meta, bytes | bytearray], None]] = []
-        self.on_answer: list[Callable[[int, Meta], None]] = []
-        """Called with RESPONSE or ERROR, and its meta."""
+        self.before_answer: list[Callable[[], None]] = []
+        """Called before the last frame of an answer is sent."""
+        self.on_answer: list[Callable[[int, Meta, bytes | bytearray], None]] = []
+        """Called with RESPONSE or ERROR, its meta and its body."""
+        self.on_runtime_rest: list[Callable[[], None]] = []
+        self.on_report: list[Callable[[Meta], None]] = []
         self.on_shutdown: list[Callable[[Meta], None]] = []
 
-    def join(self) -> Part:
+    @property
+    def at_rest(self) -> bool:
+        """Whether the worker may send an INVOKE."""
+        return self.ready and not self._at_work
+
+    def join(self, *, is_runtime: bool = False) -> Part:
         """A new part, at work."""
-        part = Part(self)
+        part = Part(self, is_runtime)
         self._parts.add(part)
         self._at_work.add(part)
         return part
 
     def forget_work_of(self, part: Part) -> None:
         """See `Part.rest`."""
+        if part.is_runtime and part in self._at_work:
+            for on_runtime_rest in self.on_runtime_rest:
+                on_runtime_rest()
         self._at_work.discard(part)
-        if not self._at_work and not self._ready:
-            self._ready = True
-            self._link.send(READY, {"init_ms": (time.perf_counter() - self._begun) * 1e3})
+        if not self._at_work and not self.ready:
+            self.ready = True
+            meta: Meta = {"init_ms": (time.perf_counter() - self._begun) * 1e3}
+            for on_ready in self.on_ready:
+                on_ready(meta)
+            self._link.send(READY, meta)
 
     def forget(self, part: Part) -> None:
         """See `Part.leave`."""
@@ -87,16 +117,23 @@ class Phases:
         self._answer(ERROR, {"type": error_type}, document)
 
     def _answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
+        self.unanswered = None
+        for before_answer in self.before_answer:
+            before_answer()
         self._link.send(kind, meta, body)
-        for callback in self.on_answer:
-            callback(kind, meta)
+        for on_answer in self.on_answer:
+            on_answer(kind, meta, body)
 
     def take_frame(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
         """A frame after INIT. Raises `ProtocolError`."""
         if kind == INVOKE:
             self._at_work = set(self._parts)
+            self.unanswered = meta["id"]
             for on_invoke in self.on_invoke:
                 on_invoke(meta, body)
+        elif kind == REPORT:
+            for on_report in self.on_report:
+                on_report(meta)
         elif kind == SHUTDOWN:
             for on_shutdown in self.on_shutdown:
                 on_shutdown(meta)

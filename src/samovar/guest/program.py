@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 RUNTIME_DIRECTORY = "/var/runtime"
 _OWN_BOOTSTRAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstraps")
 
@@ -47,13 +48,24 @@ class Program:
                     shown[f"{RUNTIME_DIRECTORY}/{name}"] = file.read()
         return shown
 
-    def start(self, env: Mapping[str, str]) -> int:
+    def start(self, env: Mapping[str, str], output_fd: int | None = None) -> int:
         """Return its pid. Raises `EntrypointError`. The function's own settings win over the
-        runtime's."""
-        argv = [self._expand(word) for word in self._entry["argv"]] or [self._own_bootstrap()]
+        runtime's. `output_fd` becomes its stdout and stderr; None: ours.
+
+        A wrapper script is started in place of a runtime of ours, with the command line as its
+        arguments: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper
+        """
+        argv = [self._expand(word) for word in self._entry["argv"]]
+        if argv and env.get(WRAPPER):
+            argv = [env[WRAPPER], *argv]
+        argv = argv or [self._own_bootstrap()]
         preset = {k: self._expand(text) for k, text in self._entry["environment"].items()}
+        outputs = () if output_fd is None else (1, 2)
+        actions = [(os.POSIX_SPAWN_DUP2, output_fd, fd) for fd in outputs]
         try:
-            return os.posix_spawn(argv[0], argv, {**preset, **env}, setsigdef=_TO_DEFAULT)
+            return os.posix_spawn(
+                argv[0], argv, {**preset, **env}, file_actions=actions, setsigdef=_TO_DEFAULT
+            )
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise EntrypointError(f"fork/exec {argv[0]}: {reason}") from error

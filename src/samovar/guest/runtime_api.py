@@ -43,7 +43,7 @@ class RuntimeApi:
 
     def __init__(self, phases: Phases, router: Router) -> None:
         self._phases = phases
-        self._part = phases.join()
+        self._part = phases.join(is_runtime=True)
         self._state = RuntimeState()
         self._waiting: list[Exchange] = []
         """For their answer to /next, the oldest first."""

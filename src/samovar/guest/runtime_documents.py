@@ -27,7 +27,7 @@ def next_headers(meta: Meta) -> dict[str, str]:
         "Lambda-Runtime-Aws-Request-Id": meta["id"],
         "Lambda-Runtime-Deadline-Ms": str(meta["deadline_ms"]),
         "Lambda-Runtime-Invoked-Function-Arn": meta["arn"],
-        "Lambda-Runtime-Trace-Id": meta.get("trace_id") or _new_trace_id(),
+        "Lambda-Runtime-Trace-Id": meta.get("trace_id") or new_trace_id(),
     }
     if meta.get("client_context"):
         headers["Lambda-Runtime-Client-Context"] = _one_line(meta["client_context"])
@@ -36,8 +36,8 @@ def next_headers(meta: Meta) -> dict[str, str]:
     return headers
 
 
-def _new_trace_id() -> str:
-    """Some clients insist on one."""
+def new_trace_id() -> str:
+    """A trace of its own, for an invocation without one: some clients insist on it."""
     return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
 
 

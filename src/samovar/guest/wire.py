@@ -35,7 +35,8 @@ INIT = 1
 it sees its layers, is left out where it has none. body: empty."""
 READY = 2
 """loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty.
-With {"shutdown": true} in it, the loop wants SHUTDOWN before it is ended."""
+With {"shutdown": true, "shutdown_ms": N} in it, the loop wants SHUTDOWN before it is ended, and N
+milliseconds (of which the worker gives 2,000 at the most); and a REPORT after each invocation."""
 INIT_ERROR = 3
 """loop → worker: init failed; the loop exits next. body: AWS's error document (JSON)."""
 INVOKE = 4
@@ -57,6 +58,10 @@ IDLE = 9
 SHUTDOWN = 10
 """worker → loop, if it asked for it in READY: you will be ended. meta: {"reason": "spindown" |
 "timeout" | "failure", "deadline_ms"}. body: empty."""
+REPORT = 11
+"""worker → loop, if it asked for it in READY: an invocation is over. meta: {"id", "status",
+"run_ms", "billed_ms", "memory_mib", "peak_mib"}, perhaps "init_ms" and "error_type": what the
+REPORT line of the log says. body: empty."""
 
 MAX_META_BYTES = 64 * 1024
 MAX_BODY_BYTES = 6 * 1024 * 1024 + 64 * 1024

@@ -10,27 +10,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import signal
 from dataclasses import dataclass
 
+from samovar.guest.exit_words import signal_words
 from samovar.ports import Exit
-
-SIGNAL_WORDS: dict[int, str] = {
-    signal.SIGHUP: "hangup",
-    signal.SIGINT: "interrupt",
-    signal.SIGQUIT: "quit",
-    signal.SIGILL: "illegal instruction",
-    signal.SIGTRAP: "trace/breakpoint trap",
-    signal.SIGABRT: "aborted",
-    signal.SIGBUS: "bus error",
-    signal.SIGFPE: "floating point exception",
-    signal.SIGKILL: "killed",
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGPIPE: "broken pipe",
-    signal.SIGALRM: "alarm clock",
-    signal.SIGTERM: "terminated",
-    signal.SIGSYS: "bad system call",
-}
 
 RESPONSE_LIMIT_BYTES = 6_291_556
 """AWS's limit on a synchronous response, as its error message states it."""
@@ -69,8 +52,8 @@ def exited(end: Exit) -> Fault:
     if end.out_of_memory:
         return Fault("Runtime.OutOfMemory", "Runtime exited with error: signal: killed")
     if end.signal is not None:
-        words = SIGNAL_WORDS.get(end.signal, f"signal {end.signal}")
-        return Fault("Runtime.ExitError", f"Runtime exited with error: signal: {words}")
+        words = signal_words(end.signal)
+        return Fault("Runtime.ExitError", f"Runtime exited with error: {words}")
     if end.code:
         return Fault("Runtime.ExitError", f"Runtime exited with error: exit status {end.code}")
     return Fault("Runtime.ExitError", "Runtime exited without providing a reason")

@@ -57,7 +57,8 @@ _ETC_DIRECTORIES = (
     "ssl/certs",
 )
 _NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\n"
-_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+_HOSTS = "127.0.0.1 localhost sandbox.localdomain sandbox\n::1 localhost\n"
+"""`sandbox.localdomain` is what extensions listen at for telemetry, as on AWS."""
 
 _MASKED = (
     *("acpi", "asound", "cmdline", "interrupts", "kallsyms", "kcore", "keys", "key-users", "kmsg"),

@@ -1,0 +1,109 @@
+"""What the platform tells the telemetry of an instance's phases.
+
+Runs inside instances: standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from samovar.guest import telemetry_events as events
+from samovar.guest.wire import ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from samovar.guest.extensions import Extensions
+    from samovar.guest.phases import Phases
+    from samovar.guest.telemetry import Telemetry
+    from samovar.guest.wire import Meta
+
+
+class PlatformEvents:
+    """Follows `phases` and publishes AWS's platform events. Create it when init begins."""
+
+    def __init__(
+        self,
+        phases: Phases,
+        telemetry: Telemetry,
+        extensions: Extensions,
+        env: Mapping[str, str],
+    ) -> None:
+        self._telemetry = telemetry
+        self._extensions = extensions
+        self._version = env.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+        self._begun = time.perf_counter()
+        self._initialised = False
+        """Whether its runtime is."""
+        self._ready = False
+        self._invocation: Meta | None = None
+        """The one that runs, until its runtime is done."""
+        self._error_type = ""
+        self._produced_bytes = 0
+        telemetry.publish("platform.initStart", events.init_start(env))
+        phases.on_invoke.append(self._on_invoke)
+        phases.on_answer.append(self._on_answer)
+        phases.on_runtime_rest.append(self._on_runtime_rest)
+        phases.on_ready.append(self._on_ready)
+        phases.on_report.append(self._on_report)
+
+    def _on_runtime_rest(self) -> None:
+        if not self._initialised:
+            self._initialised = True
+            self._extensions.close_registration()
+            self._telemetry.publish("platform.initRuntimeDone", events.init_runtime_done())
+        elif self._invocation:
+            self._runtime_done(self._invocation)
+
+    def _on_ready(self, meta: Meta) -> None:
+        self._ready = True
+        self._extensions.tell_of_init()
+        self._telemetry.publish("platform.initReport", events.init_report(self._elapsed_ms()))
+        self._telemetry.close()
+
+    def _on_invoke(self, meta: Meta, body: bytes | bytearray) -> None:
+        self._invocation = meta
+        self._begun = time.perf_counter()
+        self._error_type, self._produced_bytes = "", 0
+        if not self._telemetry.active:
+            return
+        trace_id = meta.get("trace_id", "")
+        self._telemetry.publish("platform.start", events.start(meta["id"], self._version, trace_id))
+
+    def _on_answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
+        self._error_type = meta["type"] if kind == ERROR else ""
+        self._produced_bytes = len(body)
+
+    def runtime_failed(self, error_type: str, status: str = "error") -> None:
+        """Its process has ended, or (`status` is `timeout`) will be."""
+        if not self._ready:
+            self._extensions.tell_of_init()
+        if not self._initialised:
+            self._initialised = True
+            self._telemetry.publish(
+                "platform.initRuntimeDone", events.init_runtime_done(error_type)
+            )
+        elif self._invocation:
+            self._error_type = error_type
+            self._runtime_done(self._invocation, status)
+
+    def _runtime_done(self, meta: Meta, status: str = "error") -> None:
+        self._invocation = None
+        if not self._telemetry.active:
+            return
+        record = events.runtime_done(
+            meta["id"],
+            status if self._error_type else "success",
+            self._error_type,
+            self._elapsed_ms(),
+            self._produced_bytes,
+            meta.get("trace_id", ""),
+        )
+        self._telemetry.publish("platform.runtimeDone", record)
+
+    def _on_report(self, figures: Meta) -> None:
+        self._telemetry.publish("platform.report", events.report(figures))
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._begun) * 1e3
