@@ -9,7 +9,7 @@ import itertools
 import json
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,16 +41,26 @@ class Samovar:
     connection: Connection
     functions: list[str] = field(default_factory=list)
 
-    def create(self, name: str, *, memory_mib: int = 128, source: str = "hello.py") -> None:
-        """Create a function of a file in benchmarks/functions, and wait until it is active."""
+    def create(
+        self,
+        name: str,
+        *,
+        memory_mib: int = 128,
+        source: str = "hello.py",
+        runtime: str = "",
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Create a function of a file in benchmarks/functions, and wait until it is active.
+
+        `runtime`: other than `self.runtime`; `files`: what its package has besides."""
         body = {
             "FunctionName": name,
-            "Runtime": self.runtime,
+            "Runtime": runtime or self.runtime,
             "Role": "arn:aws:iam::000000000000:role/benchmark",
             "Handler": "app.handler",
             "MemorySize": memory_mib,
             "Timeout": 30,
-            "Code": {"ZipFile": base64.b64encode(package(source)).decode()},
+            "Code": {"ZipFile": base64.b64encode(package(source, files or {})).decode()},
         }
         self.connection.exchange(request("POST", API, json.dumps(body).encode())).expect(201)
         self.functions.append(name)
@@ -79,9 +89,14 @@ class Samovar:
         below = process_tree.descendants(self.pid)
         return next(pid for pid in below if "samovar.sandbox" in process_tree.command_line(pid))
 
-    def zygote(self) -> int:
-        """The process that all others of our one runtime are forks of: the oldest."""
-        return process_tree.descendants(self.supervisor())[0]
+    def zygotes(self) -> list[int]:
+        """The processes that all others are forks of, one for each kind of runtime that is in use.
+
+        Instances have a namespace of process ids each; without, there is one zygote, the oldest."""
+        below = process_tree.descendants(self.supervisor())
+        host = process_tree.pid_namespace(self.pid)
+        outside = [pid for pid in below if process_tree.pid_namespace(pid) == host]
+        return outside if len(outside) < len(below) else outside[:1]
 
     def spare(self) -> list[Cell]:
         """Blanks that wait for code."""
@@ -95,14 +110,14 @@ class Samovar:
         return [cell for cell in self._cells() if pipes & {stdout_of(pid) for pid in cell}]
 
     def _cells(self) -> list[Cell]:
-        """All processes below the supervisor but the zygote, by the pid namespace they are in;
+        """All processes below the supervisor but the zygotes, by the pid namespace they are in;
         each by itself where they have none of their own."""
         cells: dict[str, Cell] = {}
         host = process_tree.pid_namespace(self.pid)
-        zygote = self.zygote()
+        zygotes = self.zygotes()
         for pid in process_tree.descendants(self.supervisor()):
             namespace = process_tree.pid_namespace(pid)
-            if pid != zygote:
+            if pid not in zygotes:
                 cells.setdefault(str(pid) if namespace == host else namespace, []).append(pid)
         return list(cells.values())
 
@@ -122,11 +137,15 @@ def invocation(name: str, event: bytes = b'{"key": "value"}') -> bytes:
     return request("POST", f"{API}/{name}/invocations", event)
 
 
-def package(source: str) -> bytes:
-    """A zip with one module, `app`."""
+def package(source: str, files: Mapping[str, bytes]) -> bytes:
+    """A zip with one module, `app`, and files by name."""
+    path = ROOT / "benchmarks" / "functions" / source
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("app.py", (ROOT / "benchmarks" / "functions" / source).read_text())
+        for name, content in {f"app{path.suffix}": path.read_bytes(), **files}.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, content)
     return packed.getvalue()
 
 

@@ -66,7 +66,7 @@ def _create(setting: Setting, connection: Connection, name: str) -> None:
         "Handler": "app.handler",
         "MemorySize": FULL_VCPU_MIB,
         "Timeout": 30,
-        "Code": {"ZipFile": base64.b64encode(package("hello.py")).decode()},
+        "Code": {"ZipFile": base64.b64encode(package("hello.py", {})).decode()},
     }
     connection.exchange(request("POST", API, json.dumps(body).encode())).expect(201)
     raw = request("GET", f"{API}/{name}/configuration")

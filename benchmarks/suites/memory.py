@@ -44,7 +44,7 @@ def _weigh(server: Samovar, findings: Findings) -> Findings:
     roles = {
         "server": [server.pid],
         "supervisor": [server.supervisor()],
-        "zygote": [server.zygote()],
+        "zygote": server.zygotes(),
     }
     findings.figures = [
         Figure("an idle instance", median(instances), "MiB", aim=AIM_MIB, note=note),

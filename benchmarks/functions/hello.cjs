@@ -1,0 +1,1 @@
+exports.handler = async (event) => ({ message: "hello", key: event.key });
