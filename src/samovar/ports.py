@@ -219,8 +219,9 @@ class Lease(msgspec.Struct, frozen=True):
 class Manager(Protocol):
     """Owns the instances of each function version."""
 
-    async def acquire(self, version: FunctionVersion) -> Lease:
-        """Wait for the first instance that is free, starting one where needed.
+    async def acquire(self, version: FunctionVersion, tenant: str | None = None) -> Lease:
+        """Wait for the first instance that is free, starting one where needed. An instance that
+        has served a `tenant` serves no other one, and nothing without one.
 
         Raises `PlatformError` TOO_MANY_REQUESTS (with AWS's reason) over a limit or where no
         worker has room, UNAVAILABLE while draining, and `InitFailedError`. When cancelled, the

@@ -128,6 +128,7 @@ ANY_VERSION = st.builds(
     ephemeral_storage_mib=st.integers(512, 10240),
     environment=st.dictionaries(TEXTS, TEXTS, max_size=5),
     architecture=TEXTS,
+    tenant_isolation=st.booleans(),
     state=st.sampled_from(State),
     state_reason=st.none() | TEXTS,
     state_reason_code=st.none() | TEXTS,

@@ -144,6 +144,7 @@ async def test_a_dry_run_runs_nothing():
         ({"x-amz-log-type": "All"}, (400, "ValidationException")),
         ({"x-amz-invocation-type": "Event"}, (501, "NotImplementedException")),
         ({"x-amz-tenant-id": "t"}, (400, "InvalidParameterValueException")),
+        ({"x-amz-tenant-id": "a;b"}, (400, "ValidationException")),
         ({"x-amz-client-context": "{}"}, (400, "InvalidRequestContentException")),
         ({"x-amz-client-context": "MQ=="}, (400, "InvalidRequestContentException")),
         ({"x-amz-client-context": "\xff"}, (400, "InvalidRequestContentException")),

@@ -286,3 +286,21 @@ async def test_an_instance_that_ends_in_the_moment_of_its_grant_makes_a_lease_th
             await lease.worker.invoke(lease.instance, None)
         manager.release(lease, None)
         await retired(manager)
+
+
+async def test_an_instance_serves_one_tenant_only():
+    async with managing(ScriptedWorker()) as manager:
+        leases = []
+        for tenant in ("blue", "green", None, "blue"):
+            leases.append(await manager.acquire(VERSION, tenant))
+            manager.release(leases[-1], ANSWER)
+        assert leases[3].instance == leases[0].instance
+        assert len({lease.instance for lease in leases}) == 3
+        await retired(manager)
+
+
+async def test_an_update_ends_the_instances_of_every_tenant():
+    async with managing(ScriptedWorker()) as manager:
+        for tenant in ("blue", "green"):
+            manager.release(await manager.acquire(VERSION, tenant), ANSWER)
+        await retired(manager)

@@ -31,9 +31,11 @@ _TOO_LARGE = (
 )
 _json = msgspec.json.Decoder(msgspec.Raw)
 
+_TENANT_ID = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
+
 _TRACE_ID = re.compile(r"[\x21-\x7e]{1,512}")
 
-UNSUPPORTED_HEADERS = ("x-amz-tenant-id", "x-amz-durable-execution-name")
+UNSUPPORTED_HEADERS = ("x-amz-durable-execution-name",)
 
 
 def function_in_path(request: Request) -> str | None:
@@ -76,6 +78,7 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
         payload=payload or b"{}",
         client_context=_client_context(headers),
         trace_id=trace_id_of(headers, request_id),
+        tenant_id=tenant_id_of(headers),
         want_log_tail=log_type == "Tail",
     )
     done = await invoker.invoke(version, invocation)
@@ -106,6 +109,18 @@ def trace_id_of(headers: Mapping[str, str], request_id: str) -> str:
     """The caller's trace header if it could be one, else a new one."""
     given = headers.get("x-amzn-trace-id", "")
     return given if _TRACE_ID.fullmatch(given) else new_trace_id(request_id)
+
+
+def tenant_id_of(headers: Mapping[str, str]) -> str | None:
+    """The tenant that the caller names. Raises VALIDATION."""
+    tenant = headers.get("x-amz-tenant-id")
+    if tenant is not None and not _TENANT_ID.fullmatch(tenant):
+        raise PlatformError(
+            ErrorCode.VALIDATION,
+            f"1 validation error detected: Value '{tenant[:300]}' at 'tenantId' failed to satisfy "
+            f"constraint: Member must satisfy regular expression pattern: {_TENANT_ID.pattern}",
+        )
+    return tenant
 
 
 def _client_context(headers: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ import msgspec
 
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
-from samovar.model.errors import PlatformError
+from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
 from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.ports import InitFailedError, Manager
@@ -44,11 +44,12 @@ class Invoker:
 
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Invoked:
         """Run one invocation. Raises `PlatformError` where it could not begin."""
+        _check_tenant(version, invocation.tenant_id)
         attempts = ATTEMPTS
         while True:
             attempts -= 1
             try:
-                lease = await self._manager.acquire(version)
+                lease = await self._manager.acquire(version, invocation.tenant_id)
             except InitFailedError as error:
                 outcome = Outcome(error.payload, "Unhandled", error.log_tail)
                 return Invoked(outcome, version, StartReport(cause=None, origin="failed"))
@@ -62,6 +63,18 @@ class Invoker:
             finally:
                 self._manager.release(lease, outcome_or_none)
             return Invoked(outcome_or_none, version, lease.start)
+
+
+def _check_tenant(version: FunctionVersion, tenant: str | None) -> None:
+    if version.tenant_isolation == (tenant is not None):
+        return
+    has, do = ("", "Add a valid") if tenant is None else (" not", "Remove the")
+    there = "in" if tenant is None else "from"
+    raise PlatformError(
+        ErrorCode.INVALID_PARAMETER,
+        f"The invoked function is{has} enabled with tenancy configuration. "
+        f"{do} tenant ID {there} your request and try again.",
+    )
 
 
 def _is_ready(version: FunctionVersion) -> bool:

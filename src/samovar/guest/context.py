@@ -108,7 +108,6 @@ class ContextFactory:
             "memory_limit_in_mb": env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
             "log_group_name": env.get("AWS_LAMBDA_LOG_GROUP_NAME"),
             "log_stream_name": env.get("AWS_LAMBDA_LOG_STREAM_NAME"),
-            "tenant_id": None,
             "client_context": None,
             "_write": write,
         }
@@ -123,6 +122,7 @@ class ContextFactory:
             aws_request_id=meta["id"],
             invoked_function_arn=meta["arn"],
             identity=CognitoIdentity({}),
+            tenant_id=meta.get("tenant_id"),
             _deadline_ms=meta["deadline_ms"],
         )
         client_context = meta.get("client_context")

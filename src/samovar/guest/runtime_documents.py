@@ -33,6 +33,8 @@ def next_headers(meta: Meta) -> dict[str, str]:
         headers["Lambda-Runtime-Client-Context"] = _one_line(meta["client_context"])
     if meta.get("cognito_identity"):
         headers["Lambda-Runtime-Cognito-Identity"] = _one_line(meta["cognito_identity"])
+    if meta.get("tenant_id"):
+        headers["Lambda-Runtime-Aws-Tenant-Id"] = meta["tenant_id"]
     return headers
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from samovar.manager.limits import ConcurrencyLedger
-from samovar.manager.pool import Action, Grant, Pool, Reject, Start, Stop, Ticket
+from samovar.manager.pool import Action, Grant, Pool, PoolKey, Reject, Start, Stop, Ticket
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
@@ -30,7 +30,8 @@ from samovar.telemetry.log import get_logger
 log = get_logger("manager")
 
 FORGET_AFTER_S = 3600.0
-"""A pool that has been empty for so long is forgotten, and with it why its last instance ended."""
+"""A pool that has been empty for so long is forgotten, and with it why its last instance ended.
+A tenant's is forgotten at once: there may be any number of them."""
 
 
 @dataclass(slots=True)
@@ -70,8 +71,8 @@ class PoolManager:
         self._queue_timeout_s = queue_timeout_s
         self._init_limit_s = init_limit_s
         self._monotonic = monotonic
-        self._pools: dict[VersionKey, Pool] = {}
-        self._keys: dict[tuple[FunctionId, str], set[VersionKey]] = {}
+        self._pools: dict[PoolKey, Pool] = {}
+        self._keys: dict[tuple[FunctionId, str], set[PoolKey]] = {}
         self._origins: dict[InstanceId, _Origin] = {}
         self._tickets: dict[Ticket, asyncio.Future[Granted]] = {}
         self._numbers = itertools.count(1)
@@ -95,14 +96,14 @@ class PoolManager:
 
     # ------------------------------------------------------------ the port
 
-    async def acquire(self, version: FunctionVersion) -> Lease:
+    async def acquire(self, version: FunctionVersion, tenant: str | None = None) -> Lease:
         """See `ports.Manager`."""
         if self._draining:
             raise _shutting_down()
         self.ledger.admit(version.id)
         self._in_flight += 1
         try:
-            pool = self._pools.get(version.key) or self._new_pool(version)
+            pool = self._pools.get(PoolKey(version.key, tenant)) or self._new_pool(version, tenant)
             instance = pool.take_idle()
             if instance is not None:
                 return self._lease(instance, self._origins[instance])
@@ -128,7 +129,7 @@ class PoolManager:
     def supersede(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
         """See `ports.Manager`."""
         for key in list(self._keys.get((function, version), ())):
-            if key != current:
+            if key.version != current:
                 pool = self._pools[key]
                 self._perform(pool, pool.retire())
 
@@ -324,10 +325,11 @@ class PoolManager:
 
     # ------------------------------------------------------------ pools
 
-    def _new_pool(self, version: FunctionVersion) -> Pool:
-        pool = self._pools[version.key] = Pool(version)
+    def _new_pool(self, version: FunctionVersion, tenant: str | None) -> Pool:
+        pool = Pool(version, tenant)
+        self._pools[pool.key] = pool
         pool.last_used_at = self._monotonic()
-        self._keys.setdefault((version.id, version.version), set()).add(version.key)
+        self._keys.setdefault((version.id, version.version), set()).add(pool.key)
         return pool
 
     def _forget_if_done(self, pool: Pool) -> None:
@@ -336,12 +338,12 @@ class PoolManager:
 
     def _forget(self, pool: Pool) -> None:
         version = pool.version
-        if self._pools.get(version.key) is not pool:
+        if self._pools.get(pool.key) is not pool:
             return
-        del self._pools[version.key]
+        del self._pools[pool.key]
         self._blocked.discard(pool)
         keys = self._keys[version.id, version.version]
-        keys.discard(version.key)
+        keys.discard(pool.key)
         if not keys:
             del self._keys[version.id, version.version]
 
@@ -351,7 +353,8 @@ class PoolManager:
             now = self._monotonic()
             for pool in list(self._pools.values()):
                 self._perform(pool, pool.expire(now, self._idle_timeout_s))
-                if pool.empty and now - pool.last_used_at >= FORGET_AFTER_S:
+                keep_s = FORGET_AFTER_S if pool.key.tenant is None else 0.0
+                if pool.empty and now - pool.last_used_at >= keep_s:
                     self._forget(pool)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):

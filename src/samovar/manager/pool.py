@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
-from samovar.model.function import FunctionVersion
+from samovar.model.function import FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, InstanceState, move
 from samovar.model.invocation import ColdCause
 
@@ -65,11 +65,20 @@ class _Member:
     idle_since: float = 0.0
 
 
+class PoolKey(NamedTuple):
+    """What instances of one pool have in common (invariant 4)."""
+
+    version: VersionKey
+    tenant: str | None
+    """Of a function that keeps its tenants apart."""
+
+
 class Pool:
     """See the module's text. Times are seconds of one monotonic clock, passed in."""
 
-    def __init__(self, version: FunctionVersion) -> None:
+    def __init__(self, version: FunctionVersion, tenant: str | None = None) -> None:
         self.version = version
+        self.key = PoolKey(version.key, tenant)
         self.retired = False
         self._waiting: OrderedDict[Ticket, None] = OrderedDict()
         self._members: dict[InstanceId, _Member] = {}

@@ -111,6 +111,8 @@ class FunctionVersion:
     ephemeral_storage_mib: int = 512
     environment: Mapping[str, str] = field(default_factory=dict)
     architecture: str = "x86_64"
+    tenant_isolation: bool = False
+    """Whether an instance serves one tenant only, whom each invocation names."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

@@ -56,6 +56,8 @@ class Invocation(msgspec.Struct, frozen=True):
     client_context: str | None = None
     """JSON text, decoded from base64."""
     trace_id: str | None = None
+    tenant_id: str | None = None
+    """Where the function keeps its tenants apart."""
     want_log_tail: bool = False
 
 

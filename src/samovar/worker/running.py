@@ -181,6 +181,8 @@ class RunningInstance:
             meta["client_context"] = invocation.client_context
         if invocation.trace_id is not None:
             meta["trace_id"] = invocation.trace_id
+        if invocation.tenant_id is not None:
+            meta["tenant_id"] = invocation.tenant_id
         return wire.frame(wire.INVOKE, msgspec.json.encode(meta), invocation.payload)
 
     # ------------------------------------------------------------ ends

@@ -35,7 +35,6 @@ UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     "CapacityProviderConfig": lambda _: False,
     "PublishTo": lambda _: False,
     "DurableConfig": lambda _: False,
-    "TenancyConfig": lambda _: False,
 }
 
 
@@ -73,6 +72,8 @@ def apply_settings(
         changes["environment"] = _environment(params["Environment"].get("Variables") or {})
     if params.get("Architectures"):
         changes["architecture"] = _architecture(params["Architectures"], architecture)
+    if params.get("TenancyConfig") is not None:  # its one mode; it can be given at creation only
+        changes["tenant_isolation"] = True
     return replace(version, **changes)
 
 
@@ -107,6 +108,8 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
     }
     if version.environment:
         result["Environment"] = {"Variables": dict(version.environment)}
+    if version.tenant_isolation:
+        result["TenancyConfig"] = {"TenantIsolationMode": "PER_TENANT"}
     return {member: value for member, value in result.items() if value is not None}
 
 
