@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,13 +19,23 @@ CONNECTIONS_CLOSE_S = 5
 KEEP_ALIVE_S = 75
 
 REQUEST_LIMIT_S = 300.0
-"""How long a client may take to send one request, from its first byte (or from connecting) on."""
+"""How long a client may take to send one request, from its first byte (or from connecting) on, and
+how long it may leave a response unread."""
 
 BACKLOG = 2048
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line with its headers, beyond the first piece of it that is read. The parser would
 gather whatever comes."""
+
+
+_CUT_OFF = "ASGI callable returned without completing response."
+"""What uvicorn says of a response that it cuts off: ours are, where a function fails in the midst
+of a stream; that is no error of the server."""
+
+
+def _says_more_than_cut_off(record: logging.LogRecord) -> bool:
+    return _CUT_OFF not in str(record.msg)
 
 
 class _JoinedWrites:
@@ -62,10 +73,20 @@ class _Protocol(HttpToolsProtocol):
     message_since = 0.0
     head_bytes = 0
     """Received of a head that is not complete."""
+    unread_since: float | None = None
+    """Since when its client has left unread what it was sent, so that more has to wait."""
 
     def connection_made(self, transport: Any) -> None:
         self.message_since = self.loop.time()
         super().connection_made(_JoinedWrites(transport))  # type: ignore[arg-type]
+
+    def pause_writing(self) -> None:
+        self.unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.unread_since = None
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         self.message_since = self.loop.time()
@@ -81,9 +102,12 @@ class _Protocol(HttpToolsProtocol):
             self.send_400_response("The head of the request is too long.")
 
     def stalls(self, limit_s: float) -> bool:
-        """Whether a request has begun and is not complete after `limit_s`.
+        """Whether a request has begun and is not complete after `limit_s`, or the client has taken
+        nothing of a response for so long.
 
         A connection between two requests is uvicorn's to end, by `KEEP_ALIVE_S`."""
+        if self.unread_since is not None and self.loop.time() - self.unread_since > limit_s:
+            return True
         cycle: Any = self.cycle
         between_requests = (
             cycle is not None
@@ -100,6 +124,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, application: Any, request_limit_s: float = REQUEST_LIMIT_S) -> None:
         self._request_limit_s = request_limit_s
+        logging.getLogger("uvicorn.error").addFilter(_says_more_than_cut_off)
         super().__init__(
             uvicorn.Config(
                 application,

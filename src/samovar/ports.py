@@ -148,6 +148,17 @@ class WorkerStatus:
     draining: bool = False
 
 
+class ResponseSink(Protocol):
+    """Takes a response as it is streamed; one that is not is in the outcome's payload. Where its
+    client has gone, it throws the rest away and does not raise. Cancelled: the response failed."""
+
+    async def begin(self, content_type: str | None) -> None: ...
+
+    async def write(self, part: bytes) -> None:
+        """Take the next bytes; returns when there is room for more."""
+        ...
+
+
 class Worker(Protocol):
     """Owns one machine. It has the last word on admission."""
 
@@ -167,12 +178,23 @@ class Worker(Protocol):
         """
         ...
 
-    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+    async def invoke(
+        self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
+    ) -> Outcome:
         """Run one invocation to its end: response, error, crash or timeout.
+
+        A response that is streamed goes to `sink` as it comes; without one it is gathered into the
+        outcome. A sink that takes nothing is waited for until the function's timeout. Where the
+        outcome is `pending`, the instance is not free yet: see `await_idle`.
 
         Raises `PlatformError` only if the instance is not there or not idle, so the invocation
         has not begun. When cancelled, the instance is ended: nobody is left to take its answer. (A
         client that goes away cancels nothing: its invocation runs to its end, as AWS has it.)"""
+        ...
+
+    async def await_idle(self, instance: InstanceId) -> bool:
+        """After a pending outcome: wait until the instance is free, within what is left of the
+        function's timeout; return whether it is. If not, it is ended."""
         ...
 
     async def stop(self, instance: InstanceId) -> None:

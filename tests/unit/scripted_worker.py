@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
@@ -15,7 +15,7 @@ from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.model.isolation import Isolation
 from samovar.placement.planner import Planner
-from samovar.ports import Started, WorkerStatus
+from samovar.ports import ResponseSink, Started, WorkerStatus
 
 DEADLINE_S = 10.0
 
@@ -62,6 +62,9 @@ class ScriptedWorker:
         self.stop_error: Exception | None = None
         self.prepare_gate: asyncio.Event | None = None
         self.on_invoke: Callable[[InstanceId], Outcome] = lambda _: Outcome(b"1")
+        self.on_stream: Callable[[ResponseSink], Awaitable[Outcome]] | None = None
+        """What it does instead, where there is a sink."""
+        self.on_await_idle: Callable[[], Awaitable[bool]]
         self._gates: dict[InstanceId, asyncio.Future[None]] = {}
         self._callbacks: list[Callable[[InstanceId], None]] = []
 
@@ -122,11 +125,18 @@ class ScriptedWorker:
             raise
         return Started("fork", 2.0, 3.0)
 
-    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+    async def invoke(
+        self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
+    ) -> Outcome:
         if instance not in self.alive:
             raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
         self.invoked.append(instance)
+        if self.on_stream is not None and sink is not None:
+            return await self.on_stream(sink)
         return self.on_invoke(instance)
+
+    async def await_idle(self, instance: InstanceId) -> bool:
+        return instance in self.alive and await self.on_await_idle()
 
     async def stop(self, instance: InstanceId) -> None:
         self.stopped.append(instance)

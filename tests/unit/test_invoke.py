@@ -79,9 +79,9 @@ def recorded(door):
     """The invocations that reach the worker from now on."""
     seen, invoke = [], door.worker.invoke
 
-    async def record(instance, invocation):
+    async def record(instance, invocation, sink=None):
         seen.append(invocation)
-        return await invoke(instance, invocation)
+        return await invoke(instance, invocation, sink)
 
     door.worker.invoke = record
     return seen

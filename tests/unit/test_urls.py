@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samovar.frontend.urls import url_response
+from samovar.frontend.url_response import url_response
 from samovar.model.invocation import MAX_PAYLOAD_BYTES
 from tests.unit.known_functions import front_door
 from tests.unit.test_invoke import recorded

@@ -1,6 +1,7 @@
 """The server's front door: an ASGI application.
 
-The way of one request: Invoke takes the hot path (`invoke.py`); everything else of the AWS API is
+The way of one request: Invoke takes the hot path (`invoke.py`, `invoke_stream.py`, which may have
+sent the response when it returns, and then returns none); everything else of the AWS API is
 routed, parsed and validated from the service model and handed to one operation; what is below
 `/_samovar/` is the platform's own (`own.py`). Errors become responses here and nowhere else.
 """
@@ -22,6 +23,7 @@ from samovar.awsproto import (
 )
 from samovar.frontend.auth import Caller, authenticate
 from samovar.frontend.invoke import function_in_path, invoke
+from samovar.frontend.invoke_stream import invoke_stream, streamed_function_in_path
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
 from samovar.frontend.own import PREFIX as OWN_PREFIX
@@ -70,8 +72,9 @@ class Application:
             await self._own(request, send, draining=self.draining)
             return
         request_id = new_request_id()
+        response: HttpResponse | None
         try:
-            response = await self._answer(request, request_id)
+            response = await self._answer(request, request_id, send)
         except ClientGoneError:
             return
         except PlatformError as error:
@@ -80,15 +83,21 @@ class Application:
             log.exception("request failed", request_id=request_id, path=request.raw_path)
             failure = PlatformError(ErrorCode.SERVICE, f"Internal error: {type(error).__name__}")
             response = self._error(failure, request_id)
-        await response.send(send)
+        if response is not None:
+            await response.send(send)
 
-    async def _answer(self, request: Request, request_id: str) -> HttpResponse:
+    async def _answer(self, request: Request, request_id: str, send: Send) -> HttpResponse | None:
         self._guard.check(request.headers)
         if self.draining:
             raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
         name = function_in_path(request)
         if name is not None:
             response = await invoke(self._invoker, request, name, request_id)
+        elif (name := streamed_function_in_path(request)) is not None:
+            streamed = await invoke_stream(self._invoker, request, name, request_id, send)
+            if streamed is None:
+                return None
+            response = streamed
         else:
             response = await self._operate(request)
         return HttpResponse(

@@ -19,10 +19,12 @@ from samovar.frontend.invoker import Invoker, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import FunctionVersion
 from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_trace_id
 
 PREFIX = "/2015-03-31/functions/"
 SUFFIX = "/invocations"
+KINDS = ("RequestResponse", "Event", "DryRun")
 
 MAX_CLIENT_CONTEXT_BYTES = 3583
 
@@ -40,9 +42,14 @@ UNSUPPORTED_HEADERS = ("x-amz-durable-execution-name",)
 
 def function_in_path(request: Request) -> str | None:
     """The (still encoded) function name, if this request is an Invoke."""
+    return name_between(request, PREFIX, SUFFIX)
+
+
+def name_between(request: Request, prefix: str, suffix: str) -> str | None:
+    """The function name in a POST's path, if that is of this form."""
     path = request.raw_path.removesuffix("/")  # as the router has it
-    if request.method == "POST" and path.startswith(PREFIX) and path.endswith(SUFFIX):
-        name = path[len(PREFIX) : -len(SUFFIX)]
+    if request.method == "POST" and path.startswith(prefix) and path.endswith(suffix):
+        name = path[len(prefix) : -len(suffix)]
         if name and "/" not in name:
             return name
     return None
@@ -50,6 +57,33 @@ def function_in_path(request: Request) -> str | None:
 
 async def invoke(invoker: Invoker, request: Request, name: str, request_id: str) -> HttpResponse:
     """Answer one Invoke. Raises `PlatformError`."""
+    version, kind, invocation = await read_invocation(invoker, request, name, request_id, KINDS)
+    if kind == "DryRun":
+        return HttpResponse(204, [("X-Amz-Executed-Version", version.version)])
+    if kind == "Event":
+        raise PlatformError(
+            ErrorCode.NOT_IMPLEMENTED,
+            "Invoke with InvocationType Event is not implemented by this server yet.",
+        )
+    done = await invoker.invoke(version, invocation)
+    answer = [
+        ("Content-Type", "application/json"),
+        ("X-Amz-Executed-Version", done.version.version),
+        *start_headers(done),
+    ]
+    if done.outcome.function_error is not None:
+        answer.append(("X-Amz-Function-Error", done.outcome.function_error))
+    if invocation.want_log_tail:
+        answer.append(("X-Amz-Log-Result", base64.b64encode(done.outcome.log_tail).decode()))
+    return HttpResponse(200, answer, done.outcome.payload)
+
+
+async def read_invocation(
+    invoker: Invoker, request: Request, name: str, request_id: str, kinds: tuple[str, ...]
+) -> tuple[FunctionVersion, str, Invocation]:
+    """Read a request to invoke: the version to run, the invocation type, the invocation.
+
+    `kinds` are the invocation types that there are. Raises `PlatformError`."""
     headers = request.headers
     caller = authenticate(headers, request.query)
     qualifier = request.query.get("Qualifier", [None])[0] if request.query_string else None
@@ -62,16 +96,9 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
         check_json(payload)
     kind = headers.get("x-amz-invocation-type", "RequestResponse")
     log_type = headers.get("x-amz-log-type", "None")
-    _check_enum("invocationType", kind, ("RequestResponse", "Event", "DryRun"))
+    _check_enum("invocationType", kind, kinds)
     _check_enum("logType", log_type, ("None", "Tail"))
     version = await invoker.resolve(function, qualifier)
-    if kind == "DryRun":
-        return HttpResponse(204, [("X-Amz-Executed-Version", version.version)])
-    if kind == "Event":
-        raise PlatformError(
-            ErrorCode.NOT_IMPLEMENTED,
-            "Invoke with InvocationType Event is not implemented by this server yet.",
-        )
     invocation = Invocation(
         request_id=request_id,
         function_arn=function.qualified_arn(qualifier) if qualifier else function.arn,
@@ -81,17 +108,7 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
         tenant_id=tenant_id_of(headers),
         want_log_tail=log_type == "Tail",
     )
-    done = await invoker.invoke(version, invocation)
-    answer = [
-        ("Content-Type", "application/json"),
-        ("X-Amz-Executed-Version", done.version.version),
-        *start_headers(done),
-    ]
-    if done.outcome.function_error is not None:
-        answer.append(("X-Amz-Function-Error", done.outcome.function_error))
-    if invocation.want_log_tail:
-        answer.append(("X-Amz-Log-Result", base64.b64encode(done.outcome.log_tail).decode()))
-    return HttpResponse(200, answer, done.outcome.payload)
+    return version, kind, invocation
 
 
 def check_json(payload: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from samovar.frontend.catalog import Catalog
@@ -9,7 +11,7 @@ from samovar.frontend.deployments import Deployments
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
 from samovar.model.invocation import Invocation, Outcome, StartReport
-from samovar.ports import InitFailedError, Manager
+from samovar.ports import InitFailedError, Manager, ResponseSink
 
 ATTEMPTS = 3
 """An instance may end between its lease and its use; the invocation has not begun then, so
@@ -42,8 +44,16 @@ class Invoker:
             version = await self._catalog.resolve(function, qualifier)
         return version
 
-    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Invoked:
-        """Run one invocation. Raises `PlatformError` where it could not begin."""
+    async def invoke(
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        sink: ResponseSink | None = None,
+        leased: Callable[[StartReport], None] | None = None,
+    ) -> Invoked:
+        """Run one invocation. Raises `PlatformError` where it could not begin.
+
+        What the function streams goes to `sink`, after `leased` was told of the instance."""
         _check_tenant(version, invocation.tenant_id)
         attempts = ATTEMPTS
         while True:
@@ -55,7 +65,9 @@ class Invoker:
                 return Invoked(outcome, version, StartReport(cause=None, origin="failed"))
             outcome_or_none: Outcome | None = None
             try:
-                outcome_or_none = await lease.worker.invoke(lease.instance, invocation)
+                if leased is not None:
+                    leased(lease.start)
+                outcome_or_none = await lease.worker.invoke(lease.instance, invocation, sink)
             except PlatformError:
                 if not attempts:
                     raise
@@ -83,7 +95,11 @@ def _is_ready(version: FunctionVersion) -> bool:
 
 def start_headers(done: Invoked) -> list[tuple[str, str]]:
     """`X-Samovar-Start` and `Server-Timing` (https://www.w3.org/TR/server-timing/)."""
-    start = done.start
+    return lease_headers(done.start, f", run;dur={done.outcome.run_ms:.3f}")
+
+
+def lease_headers(start: StartReport, more_timing: str = "") -> list[tuple[str, str]]:
+    """The same before the run: what is known of an instance when it is leased."""
     cause = "warm" if start.cause is None else f"cold; cause={start.cause}; from={start.origin}"
     if start.origin == "failed":
         cause = "cold; init=failed"
@@ -93,7 +109,6 @@ def start_headers(done: Invoked) -> list[tuple[str, str]]:
         (
             "Server-Timing",
             f"queue;dur={timing.queue_ms:.3f}, place;dur={timing.place_ms:.3f}, "
-            f"start;dur={timing.start_ms:.3f}, init;dur={timing.init_ms:.3f}, "
-            f"run;dur={done.outcome.run_ms:.3f}",
+            f"start;dur={timing.start_ms:.3f}, init;dur={timing.init_ms:.3f}{more_timing}",
         ),
     ]

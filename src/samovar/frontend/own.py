@@ -57,13 +57,14 @@ class OwnRoutes:
     async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
         """Answer one request."""
         request_id = new_request_id()
+        response: HttpResponse | None
         try:
             self.guard.check(request.headers)
             noun, _, rest = request.raw_path.removeprefix(PREFIX).partition("/")
             if noun == "logs" and request.method == "GET":
                 await self._send_logs(request, unquote(rest), send)
                 return
-            response = await self._answer(request, noun, rest, request_id, draining=draining)
+            response = await self._answer(request, noun, rest, send, request_id, draining=draining)
         except ClientGoneError:
             return
         except PlatformError as error:
@@ -71,11 +72,13 @@ class OwnRoutes:
         except Exception:
             log.exception("request failed", request_id=request_id, path=request.raw_path)
             response = _json(500, {"message": "Internal error", "code": "ServiceException"})
-        await response.send(send)
+        if response is not None:
+            await response.send(send)
 
     async def _answer(
-        self, request: Request, noun: str, rest: str, request_id: str, *, draining: bool
-    ) -> HttpResponse:
+        self, request: Request, noun: str, rest: str, send: Send, request_id: str, *, draining: bool
+    ) -> HttpResponse | None:
+        """The response, unless it has been sent already."""
         if noun == "health" and not rest:
             status = "draining" if draining else "ready"
             return _json(503 if draining else 200, {"status": status, **self._health()})
@@ -85,7 +88,7 @@ class OwnRoutes:
             package = await self._code.get(rest)
             return HttpResponse(200, [("Content-Type", "application/zip")], package)
         if noun == "url" and rest:
-            return await call_url(self._invoker, request, rest, _caller(request), request_id)
+            return await call_url(self._invoker, request, rest, _caller(request), request_id, send)
         raise PlatformError(ErrorCode.UNKNOWN_OPERATION, f"No such page: {request.raw_path[:200]}")
 
     async def _send_logs(self, request: Request, name: str, send: Send) -> None:

@@ -8,32 +8,29 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import re
 from typing import Any
 from urllib.parse import unquote
 
 from samovar.frontend.auth import Caller
+from samovar.frontend.client_stream import run_streamed
 from samovar.frontend.invoke import trace_id_of
 from samovar.frontend.invoker import Invoker, start_headers
 from samovar.frontend.names import parse_function_name
-from samovar.frontend.request import HttpResponse, Request
+from samovar.frontend.request import HttpResponse, Request, Send
+from samovar.frontend.url_response import bad_gateway, url_response
+from samovar.frontend.url_stream import UrlSink
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation
 
 _TOO_LARGE = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml")
-_HOP_BY_HOP = frozenset(
-    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""What HTTP can carry (RFC 9110, 5.1 and 5.5)."""
 
 
 async def call_url(
-    invoker: Invoker, request: Request, rest: str, caller: Caller, request_id: str
-) -> HttpResponse:
-    """Answer `/_samovar/url/<rest>`. A function error is a 502, as AWS has it."""
+    invoker: Invoker, request: Request, rest: str, caller: Caller, request_id: str, send: Send
+) -> HttpResponse | None:
+    """Answer `/_samovar/url/<rest>`; None if it has been answered already, since the function
+    streams. A function error is a 502, as AWS has it."""
     name, _, path = rest.partition("/")
     function, qualifier = parse_function_name(unquote(name), caller)
     body = await request.body(MAX_PAYLOAD_BYTES, _TOO_LARGE)
@@ -47,10 +44,15 @@ async def call_url(
         payload=event,
         trace_id=trace_id_of(request.headers, request_id),
     )
-    done = await invoker.invoke(version, invocation)
+    sink = UrlSink(send, request_id)
+    done = await run_streamed(invoker, version, invocation, sink)
+    if done is None:
+        return None
+    if sink.begun:
+        return await sink.finish(failed=done.outcome.function_error is not None)
     extra = [("x-amzn-RequestId", request_id), *start_headers(done)]
     if done.outcome.function_error is not None:
-        return _plain(502, {"Message": "Internal Server Error"}, extra)
+        return bad_gateway(extra)
     return url_response(done.outcome.payload, extra)
 
 
@@ -100,52 +102,8 @@ def url_event(
     return event
 
 
-def url_response(payload: bytes, extra: list[tuple[str, str]]) -> HttpResponse:
-    """Turn what the handler returned into an HTTP response.
-
-    An object with `statusCode` is the response; anything else is the body of a 200 as it is. A
-    502 where HTTP could not carry what the handler wants."""
-    try:
-        result = json.loads(payload)
-    except (ValueError, RecursionError):
-        return _plain(502, {"Message": "Internal Server Error"}, extra)
-    if not isinstance(result, dict) or "statusCode" not in result:
-        return HttpResponse(200, [("content-type", "application/json"), *extra], payload)
-    try:
-        return _structured(result, extra)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return _plain(502, {"Message": "Internal Server Error"}, extra)
-
-
-def _structured(result: dict[str, Any], extra: list[tuple[str, str]]) -> HttpResponse:
-    status = int(result["statusCode"])
-    if not 200 <= status <= 599:  # a 1xx is no answer: the client would wait on
-        raise ValueError(f"status {status}")
-    headers = {str(k).lower(): str(v) for k, v in (result.get("headers") or {}).items()}
-    headers.setdefault("content-type", "application/json")
-    given = result.get("body") or ""
-    text = given if isinstance(given, str) else json.dumps(given)
-    body = base64.b64decode(text, validate=True) if result.get("isBase64Encoded") else text.encode()
-    dropped = _HOP_BY_HOP | {name.lower() for name, _ in extra}
-    sent = [(name, value) for name, value in headers.items() if name not in dropped]
-    cookies = result.get("cookies") or []
-    if not isinstance(cookies, list):
-        raise TypeError("cookies are no list")
-    sent += [("set-cookie", str(cookie)) for cookie in cookies]
-    for name, value in sent:
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError("a header that HTTP cannot carry")
-    return HttpResponse(status, [*sent, *extra], body)
-
-
 def _as_text(body: bytes) -> str | None:
     try:
         return body.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _plain(status: int, document: dict[str, str], extra: list[tuple[str, str]]) -> HttpResponse:
-    return HttpResponse(
-        status, [("content-type", "application/json"), *extra], json.dumps(document).encode()
-    )

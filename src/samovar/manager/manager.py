@@ -20,7 +20,8 @@ from msgspec import structs
 
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.pool import Action, Grant, Pool, PoolKey, Reject, Start, Stop, Ticket
-from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
+from samovar.manager.refusals import check_it_could_ever_fit, no_capacity, shutting_down
+from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport, Timing
@@ -99,7 +100,7 @@ class PoolManager:
     async def acquire(self, version: FunctionVersion, tenant: str | None = None) -> Lease:
         """See `ports.Manager`."""
         if self._draining:
-            raise _shutting_down()
+            raise shutting_down()
         self.ledger.admit(version.id)
         self._in_flight += 1
         try:
@@ -114,8 +115,22 @@ class PoolManager:
 
     def release(self, lease: Lease, outcome: Outcome | None) -> None:
         """See `ports.Manager`."""
+        if outcome is not None and outcome.pending:
+            self._tasks.create_task(self._release_when_idle(lease))
+        else:
+            self._give_back(lease, survives=outcome is not None and outcome.instance_survives)
+
+    async def _release_when_idle(self, lease: Lease) -> None:
+        survives = False
+        try:
+            survives = await lease.worker.await_idle(lease.instance)
+        except Exception:
+            log.exception("an instance is not known to be idle", instance=lease.instance)
+        finally:
+            self._give_back(lease, survives=survives)
+
+    def _give_back(self, lease: Lease, *, survives: bool) -> None:
         self._finished(lease.version.id)
-        survives = outcome is not None and outcome.instance_survives
         origin = self._origins.get(lease.instance)
         if origin is not None:  # else it has ended by itself meanwhile
             self._release(origin.pool, lease.instance, survives=survives)
@@ -149,7 +164,7 @@ class PoolManager:
                     await self._at_rest.wait()
         for future in self._tickets.values():
             if not future.done():
-                future.set_exception(_shutting_down())
+                future.set_exception(shutting_down())
 
     # ------------------------------------------------------------ waiting
 
@@ -165,7 +180,7 @@ class PoolManager:
                 # An init phase is under way; it has a bound of its own, and ends within it.
                 await _done_within(self._init_limit_s + pool.version.timeout_s, future)
             if not future.done():
-                raise _no_capacity(pool)
+                raise no_capacity(pool)
             granted = future.result()
         finally:
             if granted is None:
@@ -280,7 +295,7 @@ class PoolManager:
             chosen = self._placement.place(need, statuses)
             if chosen is not None:
                 return chosen
-            _check_it_could_ever_fit(need, statuses)
+            check_it_could_ever_fit(need, statuses)
             victim = self._victim(need, statuses)
             if victim is None:
                 return None
@@ -368,30 +383,3 @@ def _need(version: FunctionVersion) -> Need:
 async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
     done, _ = await asyncio.wait((future,), timeout=limit_s)
     return bool(done)
-
-
-def _shutting_down() -> PlatformError:
-    return PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
-
-
-def _no_capacity(pool: Pool) -> PlatformError:
-    what = "no worker has room for" if pool.blocked else "no instance came free in time for"
-    return PlatformError(
-        ErrorCode.TOO_MANY_REQUESTS,
-        f"Rate Exceeded: {what} {pool.version.id.name} ({pool.version.memory_mib} MB).",
-        ThrottleReason.ACCOUNT_CONCURRENCY,
-    )
-
-
-def _check_it_could_ever_fit(need: Need, workers: Sequence[WorkerStatus]) -> None:
-    able = [worker for worker in workers if need.runtime in worker.runtimes]
-    if not able:
-        raise PlatformError(
-            ErrorCode.INVALID_RUNTIME, f"No worker can run {need.runtime} at this time."
-        )
-    if all(need.memory_mib > worker.memory_mib for worker in able):
-        most = max(worker.memory_mib for worker in able)
-        raise PlatformError(
-            ErrorCode.SERVICE,
-            f"The function asks for {need.memory_mib} MB; the largest worker has {most} MB.",
-        )

@@ -11,6 +11,10 @@ import msgspec
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Synchronous request and response: AWS's 6 MB."""
 
+MAX_STREAMED_BYTES = 200 * 1024 * 1024
+"""AWS's 200 MB for a response that is streamed.
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html"""
+
 INIT_LIMIT_S = 10.0
 """AWS's bound on the init phase of an on-demand instance."""
 
@@ -75,6 +79,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What came of an invocation."""
 
     payload: bytes
+    """Empty where a response was streamed to its end; what failed it, where that failed."""
     function_error: str | None = None
     """`Unhandled` when the function failed: the `X-Amz-Function-Error` header."""
     log_tail: bytes = b""
@@ -82,6 +87,8 @@ class Outcome(msgspec.Struct, frozen=True):
     run_ms: float = 0.0
     instance_survives: bool = True
     """False when the instance must not be used again (crash, timeout, protocol breach)."""
+    pending: bool = False
+    """The instance is still at work, and is not free before `ports.Worker.await_idle` says so."""
 
 
 class StartReport(msgspec.Struct, frozen=True):

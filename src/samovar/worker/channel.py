@@ -1,5 +1,8 @@
 """The worker's end of an instance's channel: one request at a time, one answer.
 
+An answer is one frame, or a HEAD whose stream is then in `parts`: while its taker is slow, the
+socket is not read. After an answer that is `pending`, one IDLE is due.
+
 Everything that comes from the instance is untrusted. A frame that nobody asked for, an answer to a
 request that it has not read to the end (or what is unsent would pile up here), and what breaks the
 bounds of `samovar.guest.wire` closes the channel with `ChannelClosedError`; its owner is told and
@@ -13,6 +16,7 @@ import socket
 from collections.abc import Callable
 
 from samovar.guest import wire
+from samovar.worker.parts import Parts
 
 
 class ChannelClosedError(Exception):
@@ -26,7 +30,9 @@ class ChannelClosedError(Exception):
 class Channel:
     """Frames over a non-blocking stream socket, on the running event loop.
 
-    `on_closed` is called when the other side closes the channel or breaks the protocol."""
+    `on_closed` is called when the other side closes the channel or breaks the protocol.
+    `parts` is the stream of the newest answer, if it is one; `idle`, where that answer is pending,
+    is done when the instance is (True) or when no IDLE will come any more (False)."""
 
     def __init__(self, sock: socket.socket, on_closed: Callable[[], None]) -> None:
         self._sock = sock
@@ -36,6 +42,10 @@ class Channel:
         self._unsent = bytearray()
         self._answer: asyncio.Future[wire.Frame] | None = None
         self._closed: ChannelClosedError | None = None
+        self.parts: Parts | None = None
+        self.idle: asyncio.Future[bool] | None = None
+        self.paused = False
+        """Whether the socket is not being read, since the taker of a stream is slow."""
         self._loop.add_reader(sock, self._readable)
 
     @property
@@ -47,6 +57,7 @@ class Channel:
         """Send a frame; the future is the answer. It fails with `ChannelClosedError`."""
         answer: asyncio.Future[wire.Frame] = self._loop.create_future()
         self._answer = answer
+        self.parts = self.idle = None
         if self._closed is not None:
             answer.set_exception(self._closed)
         else:
@@ -103,10 +114,41 @@ class Channel:
         for frame in frames:
             answer, self._answer = self._answer, None
             if answer is None:
-                return self._fail(ChannelClosedError(f"unasked frame of type {frame[0]}"))
+                breach = self._more(frame)
+                if breach is not None:
+                    return self._fail(ChannelClosedError(breach))
+                continue
+            if frame[0] == wire.HEAD:
+                self.parts = Parts(self._resume)
+            elif frame[1]:
+                self._check_pending(frame)
             if not answer.done():
                 answer.set_result(frame)
+        if self.parts is not None and self.parts.full and not self.paused:
+            self.paused = True
+            self._loop.remove_reader(self._sock)
         return None
+
+    def _more(self, frame: wire.Frame) -> str | None:
+        """Take what may come after the first frame of an answer; return what is wrong with it."""
+        if self.parts is not None and self.parts.end is None:
+            breach = self.parts.feed(frame)
+            if breach is None and frame[0] != wire.PART:
+                self._check_pending(frame)
+            return breach
+        if frame[0] == wire.IDLE and self.idle is not None and not self.idle.done():
+            self.idle.set_result(True)
+            return None
+        return f"unasked frame of type {frame[0]}"
+
+    def _check_pending(self, frame: wire.Frame) -> None:
+        if frame[0] in (wire.RESPONSE, wire.ERROR) and frame[1].get("pending") is True:
+            self.idle = self._loop.create_future()
+
+    def _resume(self) -> None:
+        if self.paused and self._closed is None:
+            self.paused = False
+            self._loop.add_reader(self._sock, self._readable)
 
     def _fail(self, error: ChannelClosedError) -> None:
         if self._closed is None:
@@ -122,3 +164,7 @@ class Channel:
         self._loop.remove_writer(self._sock)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+        if self.parts is not None:
+            self.parts.fail(error)
+        if self.idle is not None and not self.idle.done():
+            self.idle.set_result(False)

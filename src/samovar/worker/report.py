@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from samovar.guest.exit_words import signal_words
+from samovar.model.invocation import MAX_STREAMED_BYTES
 from samovar.ports import Exit
 
 RESPONSE_LIMIT_BYTES = 6_291_556
@@ -41,6 +42,15 @@ class Fault:
         return f"RequestId: {request_id} Error: {self.message}\n{self.error_type}\n".encode()
 
 
+class FaultError(Exception):
+    """An invocation ended in a fault. `in_order`: its instance can still be used."""
+
+    def __init__(self, fault: Fault, *, in_order: bool = False) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+        self.in_order = in_order
+
+
 def timed_out(timeout_s: float) -> Fault:
     """The function ran for longer than its timeout."""
     message = f"Task timed out after {timeout_s:.2f} seconds"
@@ -61,10 +71,18 @@ def exited(end: Exit) -> Fault:
 
 def response_too_large() -> Fault:
     """The handler returned more than fits."""
+    return _too_large(RESPONSE_LIMIT_BYTES)
+
+
+def stream_too_large() -> Fault:
+    """The handler streamed more than it may."""
+    return _too_large(MAX_STREAMED_BYTES)
+
+
+def _too_large(limit_bytes: int) -> Fault:
     return Fault(
         "Function.ResponseSizeTooLarge",
-        "Response payload size exceeded maximum allowed payload size "
-        f"({RESPONSE_LIMIT_BYTES} bytes).",
+        f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes).",
     )
 
 

@@ -3,6 +3,10 @@
 Nothing that the instance sends is trusted: an answer of the wrong type, an answer that is too
 large, silence beyond the timeout and a closed channel all end in a `Fault`, and the instance is
 not used again.
+
+An invocation ends with its answer. An instance whose answer is *pending* is still busy then, with
+what its function or its extensions do afterwards: `await_idle` waits for that, as long as the
+function's timeout would still let it run.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceState, move
 from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
-from samovar.ports import Exit, InitFailedError, SandboxInstance
+from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
 from samovar.worker.channel import Channel, ChannelClosedError
 from samovar.worker.environment import instance_environment
 from samovar.worker.output import Output
+from samovar.worker.relay import relay
 
 EXIT_WAIT_S = 2.0
 """How long a closed channel may precede the end of the process before we end it."""
@@ -58,6 +63,8 @@ class RunningInstance:
         self._init_limit_s = init_limit_s
         self._channel = Channel(handle.channel, self._channel_closed)
         self._output = Output(handle.output_fd, log)
+        self._begun = 0.0
+        """When the newest invocation began."""
         self._init_ms: float | None = None
         """Told in the REPORT line of the first invocation, then None."""
 
@@ -96,38 +103,32 @@ class RunningInstance:
         asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._settle)
         return init_ms
 
-    async def invoke(self, invocation: Invocation) -> Outcome:
+    async def invoke(self, invocation: Invocation, sink: ResponseSink | None = None) -> Outcome:
         """See `ports.Worker.invoke`."""
         self.state = move(self.state, InstanceState.BUSY)
-        request_id, timeout_s = invocation.request_id, self.version.timeout_s
+        request_id = invocation.request_id
         self._output.begin(report.start_line(request_id, self.version.version))
-        begun = time.perf_counter()
-        answer = self._channel.request(self._invoke_frame(invocation))
-        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, answer)
+        self._begun = begun = time.perf_counter()
         fault: report.Fault | None = None
         function_error: str | None = None
+        pending = in_order = False
         try:
-            kind, _, body = await answer
-        except TimeoutError:
-            fault, body = report.timed_out(timeout_s), b""
-        except ChannelClosedError as error:
-            fault, body = report.exited(await self._await_end(error)), b""
+            kind, body = await self._answer(invocation, sink)
+        except report.FaultError as error:
+            fault, in_order, body = error.fault, error.in_order, b""
         else:
-            if kind not in (wire.RESPONSE, wire.ERROR):
-                fault = report.exited(Exit(code=0))
-            elif len(body) > report.RESPONSE_LIMIT_BYTES:
-                fault = report.response_too_large()
-            elif kind == wire.ERROR:
+            in_order = True
+            if kind == wire.ERROR:
                 function_error = "Unhandled"
-        finally:
-            timer.cancel()
         run_ms = (time.perf_counter() - begun) * 1e3
         self._output.drain()
         if fault is not None:
             function_error, body = "Unhandled", fault.document(request_id)
             self._output.write(fault.log_line(request_id, dt.datetime.now(dt.UTC)))
-        if fault is not None or self._channel.closed:
+        if not in_order or self._channel.closed:
             self.condemn()
+        elif self._channel.idle is not None:
+            pending = True
         else:
             self.state = move(self.state, InstanceState.IDLE)
         self._output.write(self._end_lines(request_id, run_ms, fault))
@@ -136,8 +137,49 @@ class RunningInstance:
             function_error=function_error,
             log_tail=self._output.tail() if invocation.want_log_tail else b"",
             run_ms=run_ms,
-            instance_survives=self.state is InstanceState.IDLE,
+            instance_survives=pending or self.state is InstanceState.IDLE,
+            pending=pending,
         )
+
+    async def _answer(self, invocation: Invocation, sink: ResponseSink | None) -> tuple[int, bytes]:
+        """Ask; return whether it is a RESPONSE or an ERROR, and the payload.
+
+        Raises `report.FaultError` for every other end."""
+        timeout_s = self.version.timeout_s
+        answer = self._channel.request(self._invoke_frame(invocation))
+        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, answer)
+        try:
+            kind, meta, body = await answer
+            if kind == wire.HEAD and self._channel.parts is not None:
+                async with self._until_timeout():
+                    kind, body = await relay(meta, self._channel.parts, sink)
+        except TimeoutError as error:
+            raise report.FaultError(report.timed_out(timeout_s)) from error
+        except ChannelClosedError as error:
+            raise report.FaultError(report.exited(await self._await_end(error))) from error
+        finally:
+            timer.cancel()
+        if kind not in (wire.RESPONSE, wire.ERROR):
+            raise report.FaultError(report.exited(Exit(code=0)))
+        if len(body) > report.RESPONSE_LIMIT_BYTES:
+            raise report.FaultError(report.response_too_large())
+        return kind, body
+
+    async def await_idle(self) -> bool:
+        """See `ports.Worker.await_idle`."""
+        idle, survives = self._channel.idle, False
+        assert idle is not None, "not pending"
+        with contextlib.suppress(TimeoutError):
+            async with self._until_timeout():
+                survives = await idle and not self._channel.closed
+        if survives and self.state is InstanceState.BUSY:
+            self.state = move(self.state, InstanceState.IDLE)
+            return True
+        self.condemn()
+        return False
+
+    def _until_timeout(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.version.timeout_s - (time.perf_counter() - self._begun))
 
     def condemn(self) -> None:
         """From now on the instance is not to be used. Idempotent."""
@@ -145,8 +187,10 @@ class RunningInstance:
             self.state = move(self.state, InstanceState.STOPPING)
 
     def close_channel(self) -> None:
-        """End what waits for an answer: none will come."""
-        self._channel.close()
+        """End what waits for an answer: none will come. A stream whose taker is slow is read to
+        its end first; that is as near as the taker."""
+        if not self._channel.paused:
+            self._channel.close()
 
     async def stop(self) -> None:
         """End the instance; nothing of it is left on return. Idempotent."""

@@ -15,7 +15,7 @@ from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
-from samovar.ports import LogStore, Sandbox, SandboxSpec, Started, WorkerStatus
+from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.running import RunningInstance
@@ -111,7 +111,9 @@ class LocalWorker:
         total_ms = (time.perf_counter() - begun) * 1e3
         return Started(running.handle.origin, max(0.0, total_ms - init_ms), init_ms)
 
-    async def invoke(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+    async def invoke(
+        self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
+    ) -> Outcome:
         """See `ports.Worker`."""
         running = self._instances.get(instance)
         if (
@@ -121,13 +123,26 @@ class LocalWorker:
         ):
             raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
         try:
-            outcome = await running.invoke(invocation)
-        except asyncio.CancelledError:
+            outcome = await running.invoke(invocation, sink)
+        except BaseException:  # cancelled, or a defect of the sink
             self._end_soon(instance)
             raise
         if not outcome.instance_survives:
             self._end_soon(instance)
         return outcome
+
+    async def await_idle(self, instance: InstanceId) -> bool:
+        """See `ports.Worker`."""
+        running = self._instances.get(instance)
+        if running is None or running.state is not InstanceState.BUSY:
+            return False
+        survives = False
+        try:
+            survives = await running.await_idle()
+        finally:
+            if not survives:
+                self._end_soon(instance)
+        return survives
 
     async def stop(self, instance: InstanceId) -> None:
         """See `ports.Worker`."""
