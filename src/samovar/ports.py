@@ -2,23 +2,47 @@
 
 Calls go one way: frontend → manager → placement → worker → sandbox. In one process a port is the
 object itself; between processes it is a client with the same Protocol. `wiring.py` decides.
+Those of the stores have a file of their own, and are to be had here too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
-from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion, VersionKey
+from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
+from samovar.stores import (
+    CodeStore,
+    FunctionRecord,
+    FunctionStore,
+    LayerStore,
+    LogStore,
+    MadeFor,
+    PackageInspector,
+    Page,
+    PublishBuilder,
+)
+
+__all__ = [  # what is handed on
+    "CodeStore",
+    "FunctionRecord",
+    "FunctionStore",
+    "LayerStore",
+    "LogStore",
+    "MadeFor",
+    "PackageInspector",
+    "Page",
+    "PublishBuilder",
+]
 
 # ---------------------------------------------------------------- sandbox
 
@@ -268,133 +292,4 @@ class Manager(Protocol):
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, let running ones finish within `timeout_s`, stop everything."""
-        ...
-
-
-# ---------------------------------------------------------------- stores
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """Part of a listing. `marker` continues it; None at the end."""
-
-    items: Sequence[Item]
-    marker: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionRecord:
-    """What belongs to a function as a whole rather than to a version."""
-
-    id: FunctionId
-    reserved_concurrency: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-class FunctionStore(Protocol):
-    """Durable functions, versions and aliases. Each method is one transaction, durable on return.
-
-    Errors are `PlatformError`: NOT_FOUND ("Function not found: ARN"), CONFLICT ("Function already
-    exist: NAME"), PRECONDITION_FAILED where `revision_id` is given and is not the current one.
-    """
-
-    async def create(self, latest: FunctionVersion, tags: Mapping[str, str]) -> None: ...
-    async def get(self, function: FunctionId, version: str) -> FunctionVersion: ...
-    async def record(self, function: FunctionId) -> FunctionRecord: ...
-    async def list_functions(
-        self, account: str, region: str, *, all_versions: bool, marker: str | None, limit: int
-    ) -> Page[FunctionVersion]: ...
-    async def list_versions(
-        self, function: FunctionId, *, marker: str | None, limit: int
-    ) -> Page[FunctionVersion]: ...
-    async def replace(self, version: FunctionVersion, *, expected_revision_id: str) -> None:
-        """Put a new value in place of a version whose revision is still the expected one."""
-        ...
-
-    async def publish(self, function: FunctionId, build: PublishBuilder) -> FunctionVersion:
-        """Add the next numbered version, made by `build(latest, newest_published, number)`;
-        `build` may return `newest_published` to say that nothing has changed."""
-        ...
-
-    async def delete_function(self, function: FunctionId) -> None:
-        """With all its versions and aliases."""
-        ...
-
-    async def delete_version(self, function: FunctionId, version: str) -> None:
-        """CONFLICT while an alias points to it."""
-        ...
-
-    async def create_alias(self, alias: Alias) -> None: ...
-    async def get_alias(self, function: FunctionId, name: str) -> Alias: ...
-    async def list_aliases(
-        self, function: FunctionId, *, version: str | None, marker: str | None, limit: int
-    ) -> Page[Alias]: ...
-    async def replace_alias(self, alias: Alias, *, expected_revision_id: str) -> None: ...
-    async def delete_alias(self, function: FunctionId, name: str) -> None:
-        """Deleting what is not there is no error, as AWS has it."""
-        ...
-
-    async def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None: ...
-    async def reserved_concurrencies(self) -> Mapping[FunctionId, int]: ...
-    async def pending(self) -> Sequence[FunctionVersion]:
-        """Versions in state Pending or with an update in progress, for start-up to go on with."""
-        ...
-
-    async def runtimes_in_use(self) -> frozenset[str]:
-        """The runtimes of every version."""
-        ...
-
-    async def code_in_use(self) -> frozenset[str]:
-        """sha256 (hex) of every code package that a version refers to."""
-        ...
-
-
-PublishBuilder = Callable[[FunctionVersion, FunctionVersion | None, int], FunctionVersion]
-
-
-class CodeStore(Protocol):
-    """Code packages by content, and the buckets that Code.S3Bucket names."""
-
-    async def put(self, package: bytes) -> CodeRef:
-        """Keep a package; durable on return. Idempotent."""
-        ...
-
-    async def get(self, sha256_hex: str) -> bytes:
-        """Raises `PlatformError` NOT_FOUND."""
-        ...
-
-    async def from_bucket(self, bucket: str, key: str) -> bytes:
-        """Read an object that a client named. Raises `PlatformError` INVALID_PARAMETER with AWS's
-        wording where it is not there, and INVALID_PARAMETER where it is over the package limit."""
-        ...
-
-    async def sweep(self, in_use: frozenset[str]) -> int:
-        """Delete packages that nothing refers to; return how many."""
-        ...
-
-
-class PackageInspector(Protocol):
-    """Checks a code package before anything is kept of it."""
-
-    async def __call__(self, package: bytes) -> None:
-        """Raises `PlatformError` INVALID_PARAMETER for what is no acceptable zip."""
-        ...
-
-
-class LogStore(Protocol):
-    """What functions print. Appending never waits and never fails the caller: bounded in size."""
-
-    def append(self, function: FunctionId, text: bytes) -> None: ...
-    def delete(self, function: FunctionId) -> None:
-        """Forget all of a function's. Blocks: call it in a thread."""
-        ...
-
-    def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
-        """The newest whole lines. Blocks: call it in a thread."""
-        ...
-
-    def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
-        """What is appended from now on, until cancelled."""
         ...

@@ -43,6 +43,7 @@ from samovar.placement.planner import Planner
 from samovar.sandbox.process.driver import ProcessSandbox
 from samovar.store.database import Database
 from samovar.store.functions import SqlFunctionStore
+from samovar.store.layers import SqlLayerStore
 from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
 from samovar.telemetry import log as telemetry
@@ -120,7 +121,8 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         stack.push_async_callback(database.close)
         store = SqlFunctionStore(database)
         code = ObjectCodeStore.open(data / "objects")
-        await code.sweep(await store.code_in_use())
+        layers = SqlLayerStore(database)
+        await code.sweep(await store.code_in_use() | await layers.code_in_use())
         logs = FileLogStore(data / "logs")
         stack.push_async_callback(logs.close)
         cache = CodeCache(data / "cache", code, CODE_CACHE_BYTES)
@@ -147,6 +149,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         await stack.enter_async_context(deployments)
         control = Control(
             store=store,
+            layers=layers,
             code=code,
             inspect=check_package,
             logs=logs,

@@ -17,25 +17,28 @@ ROLE = "arn:aws:iam::000000000000:role/test"
 HANDLER = "app.handler"
 
 
-def package(files: str | Mapping[str, str | bytes]) -> bytes:
+def package(files: str | Mapping[str, str | bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     """A zip: of one source, as app.py, or of several files by name."""
     if isinstance(files, str):
         files = {"app.py": textwrap.dedent(files)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # at a fixed time
+            archive.writestr(zipfile.ZipInfo(name), content, compression)  # at a fixed time
     return buffer.getvalue()
 
 
-def lambda_client_of(endpoint: str, **config: Any) -> Any:
-    """An unmodified boto3 client; retries are off so that tests see first answers."""
+def lambda_client_of(
+    endpoint: str, *, key_id: str = "test", region: str = "us-east-1", **config: Any
+) -> Any:
+    """An unmodified boto3 client; retries are off so that tests see first answers. A `key_id` of
+    twelve digits is an account."""
     options = {"retries": {"total_max_attempts": 1}, "read_timeout": 60} | config
     return boto3.client(
         "lambda",
         endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
+        region_name=region,
+        aws_access_key_id=key_id,
         aws_secret_access_key="test",
         config=Config(**options),
     )

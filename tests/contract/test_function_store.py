@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import LATEST, CodeRef, FunctionId, FunctionVersion, State, UpdateStatus
+from samovar.model.function import (
+    LATEST,
+    CodeRef,
+    FunctionId,
+    FunctionVersion,
+    LayerRef,
+    State,
+    UpdateStatus,
+)
 from samovar.ports import FunctionStore
 from tests.contract.samples import a_version, an_alias, function_id, numbered, publish
 
@@ -110,6 +118,7 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(
 )
 INSTANTS = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2100, 1, 1), timezones=OFFSETS)
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+CODE = st.builds(CodeRef, DIGESTS, st.integers(0, 2**40), st.integers(0, 2**28))
 ANY_VERSION = st.builds(
     FunctionVersion,
     id=st.just(function_id()),
@@ -118,9 +127,7 @@ ANY_VERSION = st.builds(
     runtime=TEXTS,
     handler=TEXTS,
     role=TEXTS,
-    code=st.builds(
-        CodeRef, st.binary(min_size=32, max_size=32).map(bytes.hex), st.integers(0, 2**40)
-    ),
+    code=CODE,
     last_modified=INSTANTS,
     description=TEXTS,
     memory_mib=st.integers(128, 10240),
@@ -129,6 +136,7 @@ ANY_VERSION = st.builds(
     environment=st.dictionaries(TEXTS, TEXTS, max_size=5),
     architecture=TEXTS,
     tenant_isolation=st.booleans(),
+    layers=st.lists(st.builds(LayerRef, TEXTS, CODE), max_size=5).map(tuple),
     state=st.sampled_from(State),
     state_reason=st.none() | TEXTS,
     state_reason_code=st.none() | TEXTS,
@@ -312,6 +320,16 @@ async def test_code_is_in_use_while_any_version_refers_to_it(store: FunctionStor
     assert await store.code_in_use() == {old.sha256_hex, new.sha256_hex}
     await store.delete_version(function_id(), "1")
     assert await store.code_in_use() == {new.sha256_hex}
+
+
+async def test_layers_are_in_use_while_any_version_refers_to_them(store: FunctionStore) -> None:
+    code, layer = CodeRef("0" * 64, 1), LayerRef("arn", CodeRef("1" * 64, 1))
+    await store.create(a_version(code=code, layers=(layer, layer)), {})
+    await publish(store)
+    await store.replace(a_version(code=code, revision_id="r2"), expected_revision_id="r1")
+    assert await store.code_in_use() == {"0" * 64, "1" * 64}
+    await store.delete_version(function_id(), "1")
+    assert await store.code_in_use() == {"0" * 64}
 
 
 async def test_runtimes_are_in_use_while_any_version_has_them(store: FunctionStore) -> None:

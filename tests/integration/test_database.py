@@ -125,12 +125,25 @@ async def test_two_processes_that_start_at_once_migrate_once(url: str) -> None:
 
 async def test_a_migration_that_fails_leaves_nothing(url: str, file: Path) -> None:
     await (await Database.open(url)).close()
-    for statement in ("DROP TABLE aliases", "DROP TABLE versions", "DELETE FROM alembic_version"):
-        in_file(file, statement)
+    for table in ("aliases", "versions", "layer_versions", "layers"):
+        in_file(file, f"DROP TABLE {table}")
+    in_file(file, "DELETE FROM alembic_version")
     with pytest.raises(PlatformError, match="functions already exists"):
         await Database.open(url)
     names = {name for (name,) in in_file(file, "SELECT name FROM sqlite_master WHERE type='table'")}
     assert names == {"functions", "alembic_version"}
+
+
+async def test_a_version_from_before_there_were_layers_has_none(
+    database: Database, file: Path
+) -> None:
+    store = SqlFunctionStore(database)
+    await store.create(a_version(), {})
+    older = "json_remove(config, '$.layers', '$.code.unpacked_bytes')"
+    in_file(file, f"UPDATE versions SET config = {older}")
+    found = await store.get(function_id(), LATEST)
+    assert (found.layers, found.code.unpacked_bytes) == ((), 0)
+    assert await store.code_in_use() == {found.code.sha256_hex}
 
 
 # ---------------------------------------------------------------- files

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samovar.model.function import FunctionId, FunctionVersion
+from samovar.model.function import FunctionId, FunctionVersion, LayerRef
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.sandbox.fake import Behaviour, FakeInstance, FakeSandbox
@@ -23,11 +23,11 @@ ID = InstanceId("i-1")
 REQUEST_ID = "11111111-2222-3333-4444-555555555555"
 
 
-def package(text: str = "def handler(event, context): ...") -> bytes:
+def package(text: str = "def handler(event, context): ...", name: str = "app.py") -> bytes:
     """A zip with one module."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("app.py", text)
+        archive.writestr(name, text)
     return buffer.getvalue()
 
 
@@ -59,6 +59,7 @@ class Machine:
     sandbox: FakeSandbox
     cache: CodeCache
     logs: RecordedLogs
+    store: ObjectCodeStore
     version: FunctionVersion
     exits: list[InstanceId] = field(default_factory=list)
 
@@ -67,6 +68,10 @@ class Machine:
         version = a_version(code=self.version.code, **changes)
         await self.worker.start(instance, version)
         return self.sandbox.instances[instance]
+
+    async def layer(self, text: str, name: str = "python/tea.py") -> LayerRef:
+        """Keep a layer's package."""
+        return LayerRef(f"arn of {text}", await self.store.put(package(text, name)))
 
     async def invoke(self, payload: bytes = b"{}", instance: InstanceId = ID) -> Outcome:
         return await self.worker.invoke(instance, an_invocation(payload))
@@ -93,7 +98,7 @@ async def machine(
     await cache.open()
     sandbox, logs = FakeSandbox(behaviour), RecordedLogs()
     worker = LocalWorker(WorkerId("w"), sandbox, cache, logs, MEMORY_MIB, init_limit_s)
-    built = Machine(worker, sandbox, cache, logs, a_version(code=code))
+    built = Machine(worker, sandbox, cache, logs, store, a_version(code=code))
     worker.on_exit(built.exits.append)
     async with worker:
         yield built

@@ -35,8 +35,11 @@ def forget_zygote() -> None:
     gc.enable()
 
 
-def apply(env: Mapping[str, str], task_root: str) -> None:
-    """Set environment, time zone, directory and search path. `OSError` if there is no code."""
+def apply(env: Mapping[str, str], task_root: str, opt: str | None = None) -> list[str]:
+    """Set environment, time zone, directory and search path. `OSError` if there is no code.
+
+    Returns the folders of the function's own modules, first those of its code: they come before
+    PYTHONPATH, as on AWS. `opt` is where its layers are."""
     os.environ.update(env)
     if "TZ" in env:
         time.tzset()
@@ -44,10 +47,22 @@ def apply(env: Mapping[str, str], task_root: str) -> None:
     python_path = env.get("PYTHONPATH")
     if python_path:
         sys.path[:0] = [entry for entry in python_path.split(os.pathsep) if entry]
-    sys.path.insert(0, task_root)
-    # A new finder, for the zygote may have looked there when there was nothing yet; that of
-    # folders, for a search would first try in vain to read the folder as a zip (5 % of an init).
-    sys.path_importer_cache[task_root] = sys.path_hooks[-1](task_root)
+    folders = [task_root, *layer_folders(opt)]
+    sys.path[:0] = folders
+    for folder in folders:
+        # A new finder, for the zygote may have looked there when there was nothing yet; that of
+        # folders, for a search would first try in vain to read them as a zip (5 % of an init).
+        sys.path_importer_cache[folder] = sys.path_hooks[-1](folder)
+    return folders
+
+
+def layer_folders(opt: str | None) -> list[str]:
+    """Where layers keep modules, of those places that are there."""
+    if opt is None:
+        return []
+    version = "python{}.{}".format(*sys.version_info)
+    places = [f"{opt}/python/lib/{version}/site-packages", f"{opt}/python"]
+    return [place for place in places if os.path.isdir(place)]
 
 
 def set_trace_id(trace_id: str | None) -> None:

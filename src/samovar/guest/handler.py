@@ -21,14 +21,15 @@ from samovar.guest.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Handler = Callable[[Any, Any], Any]
 
 
-def load_handler(name: str, task_root: str) -> Handler:
-    """Import the module that `name` names and return the handler.
+def load_handler(name: str, folders: Sequence[str]) -> Handler:
+    """Import the module that `name` names and return the handler; `folders` are those of the
+    function's own modules, on `sys.path` already.
 
     Raises `FaultError`, or whatever the module itself raises while it is imported."""
     try:
@@ -40,7 +41,8 @@ def load_handler(name: str, task_root: str) -> Handler:
             BUILT_IN_MODULE_CONFLICT,
             f"Cannot use built-in module {module_name} as a handler module",
         )
-    _forget_shadowed_modules(task_root)
+    for folder in folders:
+        _forget_shadowed_modules(folder)
     try:
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as error:
@@ -72,18 +74,18 @@ _ALWAYS_LOADED = frozenset(
 _KEPT = _ALWAYS_LOADED.union(sys.builtin_module_names)
 
 
-def _forget_shadowed_modules(task_root: str) -> None:
+def _forget_shadowed_modules(folder: str) -> None:
     """Let the function's own modules win over standard ones that were imported before the fork.
 
     In a fresh interpreter `/var/task/queue.py` shadows the standard `queue`, for /var/task comes
     first. Here the standard one has been loaded already, so an import would find that."""
     try:
-        names = {entry.partition(".")[0] for entry in os.listdir(task_root)}
+        names = {entry.partition(".")[0] for entry in os.listdir(folder)}
     except OSError:
         return
     shadowed = {name for name in names if name in sys.modules} - _KEPT
     # A folder of data shadows nothing.
-    shadowed = {name for name in shadowed if _is_module(name, task_root)}
+    shadowed = {name for name in shadowed if _is_module(name, folder)}
     if not shadowed:
         return
     for module_name in list(sys.modules):

@@ -110,9 +110,9 @@ def _serve(channel: Channel, log: InvocationLog) -> int:
         own_pid = _getpid()
         begun = perf_counter()
         try:
-            environment.apply(init["env"], init["task_root"])
+            folders = environment.apply(init["env"], init["task_root"], init.get("opt"))
             contexts = ContextFactory(init["env"], output.write)
-            handler = load_handler(init["handler"], init["task_root"])
+            handler = load_handler(init["handler"], folders)
         except Exception as error:
             if _getpid() != own_pid:
                 raise

@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     CONFLICT = "ResourceConflictException"
     PRECONDITION_FAILED = "PreconditionFailedException"
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException"
+    POLICY_LENGTH_EXCEEDED = "PolicyLengthExceededException"
     TOO_MANY_REQUESTS = "TooManyRequestsException"
     INVALID_ZIP = "InvalidZipFileException"
     INVALID_RUNTIME = "InvalidRuntimeException"
@@ -52,6 +53,7 @@ AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.CONFLICT: 409,
     ErrorCode.PRECONDITION_FAILED: 412,
     ErrorCode.CODE_STORAGE_EXCEEDED: 400,
+    ErrorCode.POLICY_LENGTH_EXCEEDED: 400,
     ErrorCode.TOO_MANY_REQUESTS: 429,
     ErrorCode.INVALID_ZIP: 502,
     ErrorCode.INVALID_RUNTIME: 502,

@@ -77,11 +77,21 @@ class CodeRef:
     sha256_hex: str
     size_bytes: int
     """Of the zip, packed."""
+    unpacked_bytes: int = field(default=0, compare=False)
+    """What it holds. 0: not known (it was kept before this was)."""
 
     @classmethod
     def of(cls, package: bytes) -> CodeRef:
         """The name of a package."""
         return cls(hashlib.sha256(package).hexdigest(), len(package))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRef:
+    """One layer version that a function uses. It stays usable when the layer version is deleted."""
+
+    arn: str
+    code: CodeRef
 
 
 class VersionKey(NamedTuple):
@@ -113,6 +123,8 @@ class FunctionVersion:
     architecture: str = "x86_64"
     tenant_isolation: bool = False
     """Whether an instance serves one tenant only, whom each invocation names."""
+    layers: tuple[LayerRef, ...] = ()
+    """In the order in which they are merged: later ones win."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

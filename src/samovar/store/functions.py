@@ -336,10 +336,15 @@ class SqlFunctionStore:
             return frozenset(found)
 
     async def code_in_use(self) -> frozenset[str]:
-        """sha256 (hex) of every package that a version refers to."""
+        """sha256 (hex) of every package that a version refers to, as its code or as a layer."""
+        layers = versions.c.config["layers"]
         async with self._database.read() as connection:
-            found = await connection.scalars(sa.select(versions.c.code_sha256).distinct())
-            return frozenset(found)
+            code = await connection.scalars(sa.select(versions.c.code_sha256).distinct())
+            lists = await connection.scalars(
+                sa.select(layers.as_json()).where(layers.as_string() != "[]")
+            )
+            attached = [layer["code"]["sha256_hex"] for found in lists for layer in found]
+            return frozenset([*code, *attached])
 
 
 async def _first(connection: AsyncConnection, query: sa.Select[Any], **values: Any) -> Any:

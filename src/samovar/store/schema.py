@@ -98,3 +98,31 @@ aliases = sa.Table(
         ["versions.account", "versions.region", "versions.name", "versions.number"],
     ),
 )
+
+layers = sa.Table(
+    "layers",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("last_published", sa.Integer, nullable=False),  # survives the version's deletion
+)
+
+layer_versions = sa.Table(
+    "layer_versions",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("code_sha256", sa.Text, nullable=False, index=True),
+    sa.Column("runtimes", sa.Text, nullable=False),
+    sa.Column("architectures", sa.Text, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("policy", sa.JSON(none_as_null=True)),
+    sa.ForeignKeyConstraint(
+        ["account", "region", "name"],
+        ["layers.account", "layers.region", "layers.name"],
+    ),
+)

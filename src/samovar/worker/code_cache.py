@@ -1,13 +1,15 @@
 """Unpacked code packages on this machine, fetched once and shared by all instances.
 
-How this works. A package lives in `<directory>/<sha256>/`, read-only. It is unpacked beside that,
-under a name that begins with a dot, and renamed: a directory with a sha256 for a name is whole.
-Its marker `<sha256>.size` is written before the rename and holds what it weighs and the boot in
-which it was unpacked. Nothing is synced, so after another boot an entry may be torn by a power cut;
-it is then unpacked again, as one without a marker is.
+How this works. A package lives in `<directory>/<sha256>/`, read-only; several packages merged (the
+layers of functions) in `<directory>/layers-<digest of their sha256s, in order>/`. An *entry*, one
+or the other, is made beside that, under a name that begins with a dot, and renamed: a directory
+with an entry's name is whole. Its marker `<name>.size` is written before the rename and holds what
+it weighs and the boot in which it was made. Nothing is synced, so after another boot an entry may
+be torn by a power cut; it is then made again, as one without a marker is.
 
-Instances hold their package with a *pin*; what has no pin is evicted, the least recently used
-first, when the cache weighs more than `max_bytes`.
+Instances hold their entries with *pins*; what has no pin is evicted, the least recently used
+first, when the cache weighs more than `max_bytes`. (Files that merged entries share with packages
+count for each of them.)
 
 The directory is 0700: users of the host cannot browse it. What is inside is readable to everybody,
 for an instance's own uid reads it through a mount of the leaf.
@@ -23,15 +25,16 @@ import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import CodeRef
 from samovar.ports import CodeStore
-from samovar.worker.code_package import remove_tree, unpack
+from samovar.worker.code_package import PackageFacts, remove_tree, unpack
+from samovar.worker.layer_tree import merge
 
 FETCHES_AT_ONCE = 2
 """A fetch holds the package in memory and a thread busy."""
@@ -39,7 +42,8 @@ FETCHES_AT_ONCE = 2
 BLOCK_BYTES = 4096
 """What a file or directory takes on the disk beside its content, at most."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ENTRY = re.compile(r"(?:layers-)?[0-9a-f]{64}")
+_MERGED = "layers-"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -52,7 +56,7 @@ class CodeCache:
         self._max_bytes = max_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()  # the least recently used first
         self._pins: Counter[str] = Counter()
-        self._fetches: dict[str, asyncio.Task[Path]] = {}
+        self._makings: dict[str, asyncio.Task[Path]] = {}
         self._turns = asyncio.Semaphore(FETCHES_AT_ONCE)
         self._cancel = threading.Event()
         self._boot = ""
@@ -64,70 +68,74 @@ class CodeCache:
         await self._evict()
 
     async def close(self) -> None:
-        """Stop fetching. What is unpacked stays for the next life. Idempotent."""
+        """Stop making entries. What is unpacked stays for the next life. Idempotent."""
         self._cancel.set()
-        tasks = list(self._fetches.values())
+        tasks = list(self._makings.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def get(self, code: CodeRef) -> Path:
-        """Where the package is unpacked; it may be evicted at any time unless it is pinned.
+    async def get(self, *packages: CodeRef) -> Path:
+        """Where the package is unpacked, or where several are merged, the later ones over the
+        earlier; it may be evicted at any time unless it is pinned.
 
         Raises `PlatformError`: NOT_FOUND, SERVICE (damaged), INVALID_PARAMETER (unsound). When
-        cancelled, the fetch goes on for the others who wait for it, and for the next.
+        cancelled, the work goes on for the others who wait for it, and for the next.
         """
-        sha256_hex = code.sha256_hex
-        if sha256_hex in self._sizes:
-            path = self._directory / sha256_hex
-            self._sizes.move_to_end(sha256_hex)
+        name = _entry_name(packages)
+        if name in self._sizes:
+            path = self._directory / name
+            self._sizes.move_to_end(name)
             try:
                 # The order of use, for the next life; the kernel's own time is milliseconds coarse.
                 os.utime(_marker(path), ns=(time.time_ns(),) * 2)
                 return path
-            except FileNotFoundError:  # somebody has emptied the directory: fetch it again
-                del self._sizes[sha256_hex]
-        fetch = self._fetches.get(sha256_hex)
-        if fetch is None:
-            fetch = asyncio.create_task(self._fetch(sha256_hex), name=f"fetch {sha256_hex}")
-            self._fetches[sha256_hex] = fetch
-            fetch.add_done_callback(lambda done: self._fetched(sha256_hex, done))
+            except FileNotFoundError:  # somebody has emptied the directory: make it again
+                del self._sizes[name]
+        making = self._makings.get(name)
+        if making is None:
+            work = self._fetch(name) if len(packages) == 1 else self._merge(name, packages)
+            making = asyncio.create_task(work, name=f"make {name}")
+            self._makings[name] = making
+            making.add_done_callback(lambda done: self._made(name, done))
         try:
-            return await asyncio.shield(fetch)
+            return await asyncio.shield(making)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if fetch.cancelled() and task is not None and not task.cancelling():
+            if making.cancelled() and task is not None and not task.cancelling():
                 raise PlatformError(ErrorCode.UNAVAILABLE, "The worker is shutting down.") from None
             raise
 
-    async def pin(self, code: CodeRef) -> Path:
+    async def pin(self, *packages: CodeRef) -> Path:
         """As `get`, and keep it until as many calls of `unpin`."""
-        self._pins[code.sha256_hex] += 1
+        name = _entry_name(packages)
+        self._pins[name] += 1
         try:
-            return await self.get(code)
+            return await self.get(*packages)
         except BaseException:
-            self.unpin(code)
+            self.unpin(*packages)
             raise
 
-    def unpin(self, code: CodeRef) -> None:
+    def unpin(self, *packages: CodeRef) -> None:
         """Let go of one pin."""
-        assert self._pins[code.sha256_hex] > 0, "unpinned more often than pinned"
-        self._pins[code.sha256_hex] -= 1
-        if not self._pins[code.sha256_hex]:
-            del self._pins[code.sha256_hex]
+        name = _entry_name(packages)
+        assert self._pins[name] > 0, "unpinned more often than pinned"
+        self._pins[name] -= 1
+        if not self._pins[name]:
+            del self._pins[name]
 
     @asynccontextmanager
-    async def lease(self, code: CodeRef) -> AsyncIterator[Path]:
-        """The package, pinned for as long as the block lasts."""
-        path = await self.pin(code)
+    async def lease(self, *packages: CodeRef) -> AsyncIterator[Path]:
+        """The entry, pinned for as long as the block lasts."""
+        path = await self.pin(*packages)
         try:
             yield path
         finally:
-            self.unpin(code)
+            self.unpin(*packages)
 
     def warm(self) -> frozenset[str]:
         """sha256 (hex) of every package that is unpacked here."""
-        return frozenset(self._sizes)
+        return frozenset(name for name in self._sizes if not name.startswith(_MERGED))
 
     # ------------------------------------------------------------ inside
 
@@ -137,23 +145,40 @@ class CodeCache:
             work = asyncio.to_thread(self._install, sha256_hex, package)
             del package  # the thread holds it for as long as it needs it
             size_bytes = await _to_its_end(work)
-        self._sizes[sha256_hex] = size_bytes
-        await self._evict(keep=sha256_hex)
-        return self._directory / sha256_hex
+        return await self._keep(sha256_hex, size_bytes)
 
-    def _fetched(self, sha256_hex: str, fetch: asyncio.Task[Path]) -> None:
-        del self._fetches[sha256_hex]
-        if not fetch.cancelled():
-            fetch.exception()  # whoever waited has it; nobody may have waited to the end
+    async def _merge(self, name: str, packages: Sequence[CodeRef]) -> Path:
+        async with AsyncExitStack() as leases:
+            parts = [await leases.enter_async_context(self.lease(code)) for code in packages]
+            async with self._turns:
+                size_bytes = await _to_its_end(asyncio.to_thread(self._install_merged, name, parts))
+        return await self._keep(name, size_bytes)
+
+    async def _keep(self, name: str, size_bytes: int) -> Path:
+        self._sizes[name] = size_bytes
+        await self._evict(keep=name)
+        return self._directory / name
+
+    def _made(self, name: str, making: asyncio.Task[Path]) -> None:
+        del self._makings[name]
+        if not making.cancelled():
+            making.exception()  # whoever waited has it; nobody may have waited to the end
 
     def _install(self, sha256_hex: str, package: bytes) -> int:
         """Check and unpack a package; return what it weighs. Blocks."""
         if hashlib.sha256(package).hexdigest() != sha256_hex:
             raise PlatformError(ErrorCode.SERVICE, f"Code package is damaged: {sha256_hex}")
-        target = self._directory / sha256_hex
-        remove_tree(_put_aside(self._directory, sha256_hex))  # one that somebody else put there
-        fresh = self._directory / f".{sha256_hex}.{secrets.token_hex(4)}"
-        facts = unpack(package, fresh, cancel=self._cancel)
+        return self._place(sha256_hex, lambda fresh: unpack(package, fresh, cancel=self._cancel))
+
+    def _install_merged(self, name: str, parts: Sequence[Path]) -> int:
+        return self._place(name, lambda fresh: merge(parts, fresh, cancel=self._cancel))
+
+    def _place(self, name: str, make: Callable[[Path], PackageFacts]) -> int:
+        """Have an entry made, and put it where it belongs; return what it weighs. Blocks."""
+        target = self._directory / name
+        remove_tree(_put_aside(self._directory, name))  # one that somebody else put there
+        fresh = self._directory / f".{name}.{secrets.token_hex(4)}"
+        facts = make(fresh)
         size_bytes = facts.unpacked_bytes + BLOCK_BYTES * (facts.files + facts.directories)
         _marker(target).write_text(f"{size_bytes} {self._boot}")
         fresh.rename(target)
@@ -163,28 +188,35 @@ class CodeCache:
         """Delete the least recently used that nobody has pinned, until the rest is small enough."""
         excess = sum(self._sizes.values()) - self._max_bytes
         victims: list[str] = []
-        for sha256_hex, size_bytes in self._sizes.items():
+        for name, size_bytes in self._sizes.items():
             if excess <= 0:
                 break
-            if sha256_hex != keep and not self._pins[sha256_hex]:
-                victims.append(sha256_hex)
+            if name != keep and not self._pins[name]:
+                victims.append(name)
                 excess -= size_bytes
         # All of them at once, before anybody else runs and pins one; deleting may take its time.
-        for sha256_hex in victims:
-            del self._sizes[sha256_hex]
-        trash = [_put_aside(self._directory, sha256_hex) for sha256_hex in victims]
+        for name in victims:
+            del self._sizes[name]
+        trash = [_put_aside(self._directory, name) for name in victims]
         for tree in trash:
             await _to_its_end(asyncio.to_thread(remove_tree, tree))
+
+
+def _entry_name(packages: Sequence[CodeRef]) -> str:
+    names = [code.sha256_hex for code in packages]
+    if len(names) == 1:
+        return names[0]
+    return _MERGED + hashlib.sha256(" ".join(names).encode()).hexdigest()
 
 
 def _marker(target: Path) -> Path:
     return target.with_name(f"{target.name}.size")
 
 
-def _put_aside(directory: Path, sha256_hex: str) -> Path:
+def _put_aside(directory: Path, name: str) -> Path:
     """Take an entry out of the cache; return the tree to delete, which may not be there."""
-    target = directory / sha256_hex
-    trash = directory / f".{sha256_hex}.{secrets.token_hex(4)}"
+    target = directory / name
+    trash = directory / f".{name}.{secrets.token_hex(4)}"
     _marker(target).unlink(missing_ok=True)
     if target.exists():
         target.rename(trash)
@@ -210,7 +242,7 @@ def _recover(directory: Path, boot: str) -> dict[str, int]:
             remove_tree(directory / name)
         elif name.endswith(".size") and name.removesuffix(".size") not in names:
             (directory / name).unlink()
-        elif _SHA256.fullmatch(name):
+        elif _ENTRY.fullmatch(name):
             size_bytes = _size_in(_marker(directory / name), boot)
             if size_bytes is None:
                 remove_tree(_put_aside(directory, name))

@@ -23,12 +23,13 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.worker.links import MAX_DEPTH, LinkError, check_links
 
 MAX_UPLOAD_BYTES = 50 * 1024 * 1024
 """A package that comes in the request itself."""
@@ -41,11 +42,6 @@ MAX_ENTRIES = 100_000
 
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
-MAX_DEPTH = 64
-MAX_LINK_HOPS = 40
-"""As the kernel has it: more is ELOOP."""
-MAX_LINK_STEPS = 1_000_000
-"""Path components looked at while following all links: bounds the time that takes."""
 
 _CHUNK_BYTES = 1 << 20
 _COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -130,17 +126,18 @@ def inspect(
         return plan.facts(unpacked_bytes)
 
 
-async def check_package(package: bytes) -> None:
+async def check_package(package: bytes) -> int:
     """The `PackageInspector` of `ports.py`, for packages from a request (whose size the frontend
     bounds) and from a bucket. When cancelled, the check ends soon after."""
     cancel = threading.Event()
     try:
-        await asyncio.to_thread(
+        facts = await asyncio.to_thread(
             inspect, package, max_packed_bytes=MAX_UNPACKED_BYTES, cancel=cancel
         )
     except asyncio.CancelledError:
         cancel.set()
         raise
+    return facts.unpacked_bytes
 
 
 def unpack(package: bytes, target: Path, *, cancel: threading.Event | None = None) -> PackageFacts:
@@ -236,9 +233,10 @@ def _plan(package: bytes, archive: zipfile.ZipFile) -> _Plan:
     for path in (*plan.files, *plan.links):
         if path in plan.directories:
             raise _refused(f"{path!r} is both a directory and something else")
-    steps = MAX_LINK_STEPS
-    for path in plan.links:
-        steps -= _follow(plan.links, path, steps)
+    try:
+        check_links(plan.links)
+    except LinkError as error:
+        raise _refused(str(error)) from error
     return plan
 
 
@@ -310,34 +308,6 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> 
     if not target or "\0" in target or target.startswith("/"):
         raise _refused(f"the link {path!r} leads out of the package")
     return target
-
-
-def _follow(links: Mapping[str, str], path: str, max_steps: int) -> int:
-    """Follow a link as the kernel would, through other links; refuse it if it ever leaves.
-
-    A target that is not there is no harm: it cannot be outside. Returns the steps it took."""
-    here = path.split("/")[:-1]
-    todo = links[path].split("/")[::-1]
-    hops, steps = 1, 0
-    while todo:
-        part = todo.pop()
-        steps += 1
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if not here:
-                raise _refused(f"the link {path!r} leads out of the package")
-            here.pop()
-            continue
-        here.append(part)
-        onward = links.get("/".join(here))
-        if onward is not None:
-            hops += 1
-            here.pop()
-            todo.extend(onward.split("/")[::-1])
-        if hops > MAX_LINK_HOPS or len(here) > MAX_DEPTH or steps > max_steps:
-            raise _refused(f"the link {path!r} goes too far, or round in circles")
-    return steps
 
 
 def _refused(why: str) -> PlatformError:

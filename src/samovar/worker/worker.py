@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
@@ -82,8 +83,11 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
-        async with self._code.lease(version.code):
+        await self._pin(version)
+        try:
             await self._sandbox.prepare(version.runtime)
+        finally:
+            self._unpin(version)
 
     async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
         """See `ports.Worker`."""
@@ -152,7 +156,7 @@ class LocalWorker:
         await running.stop()
         if self._instances.pop(instance, None) is not None:
             self._slots.give_back(instance)
-            self._code.unpin(running.version.code)
+            self._unpin(running.version)
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
         """See `ports.Worker`."""
@@ -161,20 +165,21 @@ class LocalWorker:
     # ------------------------------------------------------------ inside
 
     async def _begin(self, instance: InstanceId, version: FunctionVersion) -> RunningInstance:
-        code_dir = await self._code.pin(version.code)
+        code_dir, layers_dir = await self._pin(version)
         try:
             handle = await self._sandbox.start(
                 SandboxSpec(
                     instance_id=instance,
                     runtime=version.runtime,
                     code_dir=code_dir,
+                    layers_dir=layers_dir,
                     memory_mib=version.memory_mib,
                     vcpus=version.vcpus,
                     ephemeral_storage_mib=version.ephemeral_storage_mib,
                 )
             )
         except BaseException:
-            self._code.unpin(version.code)
+            self._unpin(version)
             raise
         function = version.id
         running = RunningInstance(
@@ -187,6 +192,22 @@ class LocalWorker:
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))
         return running
+
+    async def _pin(self, version: FunctionVersion) -> tuple[Path, Path | None]:
+        """Where the version's code is unpacked, and its layers as one tree: until `_unpin`."""
+        code_dir = await self._code.pin(version.code)
+        if not version.layers:
+            return code_dir, None
+        try:
+            return code_dir, await self._code.pin(*(layer.code for layer in version.layers))
+        except BaseException:
+            self._code.unpin(version.code)
+            raise
+
+    def _unpin(self, version: FunctionVersion) -> None:
+        self._code.unpin(version.code)
+        if version.layers:
+            self._code.unpin(*(layer.code for layer in version.layers))
 
     def _exited(self, instance: InstanceId) -> None:
         """The instance's processes are gone. An invocation or init in progress learns it from the

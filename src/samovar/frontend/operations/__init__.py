@@ -8,6 +8,8 @@ from samovar.frontend.operations.aliases import AliasOperations
 from samovar.frontend.operations.concurrency import ConcurrencyOperations
 from samovar.frontend.operations.control import Control, Handler
 from samovar.frontend.operations.functions import FunctionOperations
+from samovar.frontend.operations.layer_policies import LayerPolicyOperations
+from samovar.frontend.operations.layers import LayerOperations
 from samovar.frontend.operations.versions import VersionOperations
 
 
@@ -18,4 +20,6 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         **VersionOperations(control).handlers(),
         **AliasOperations(control).handlers(),
         **ConcurrencyOperations(control).handlers(),
+        **LayerOperations(control).handlers(),
+        **LayerPolicyOperations(control).handlers(),
     }

@@ -6,13 +6,14 @@ A setting that this platform cannot enforce is refused (invariant 3): `UNSUPPORT
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from samovar.frontend.operations.control import Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import LATEST, FunctionVersion
+from samovar.model.function import LATEST, CodeRef, FunctionVersion
 from samovar.model.runtime import RESERVED_ENVIRONMENT, what_is_missing
 
 MAX_TIMEOUT_S = 900
@@ -24,7 +25,6 @@ UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     "VpcConfig": lambda v: not v.get("SubnetIds") and not v.get("SecurityGroupIds"),
     "DeadLetterConfig": lambda v: not v.get("TargetArn"),
     "KMSKeyArn": lambda v: not v,
-    "Layers": lambda v: not v,
     "FileSystemConfigs": lambda v: not v,
     "ImageConfig": lambda v: not any(v.values()),
     "CodeSigningConfigArn": lambda v: not v,
@@ -89,8 +89,8 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
         "Description": version.description,
         "Timeout": version.timeout_s,
         "MemorySize": version.memory_mib,
-        "LastModified": _last_modified(version),
-        "CodeSha256": code_sha256(version),
+        "LastModified": aws_time(version.last_modified),
+        "CodeSha256": code_sha256(version.code),
         "Version": version.version,
         "TracingConfig": {"Mode": "PassThrough"},
         "RevisionId": version.revision_id,
@@ -106,6 +106,10 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{version.id.name}"},
     }
+    if version.layers:
+        result["Layers"] = [
+            {"Arn": layer.arn, "CodeSize": layer.code.size_bytes} for layer in version.layers
+        ]
     if version.environment:
         result["Environment"] = {"Variables": dict(version.environment)}
     if version.tenant_isolation:
@@ -132,19 +136,19 @@ def describe_in_list(version: FunctionVersion, *, qualified: bool) -> Result:
     return result
 
 
-def code_sha256(version: FunctionVersion) -> str:
-    """The hash of the package as AWS shows it: base64."""
-    return base64.b64encode(bytes.fromhex(version.code.sha256_hex)).decode()
+def code_sha256(code: CodeRef) -> str:
+    """The hash of a package as AWS shows it: base64."""
+    return base64.b64encode(bytes.fromhex(code.sha256_hex)).decode()
+
+
+def aws_time(moment: dt.datetime) -> str:
+    """An instant (UTC) as AWS writes it in texts."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
 def is_latest(qualifier: str | None) -> bool:
     """Whether a qualifier (or none) means the unpublished version."""
     return qualifier is None or qualifier == LATEST
-
-
-def _last_modified(version: FunctionVersion) -> str:
-    moment = version.last_modified
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
 def _runtime(name: str, runtimes: frozenset[str]) -> str:

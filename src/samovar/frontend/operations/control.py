@@ -12,7 +12,7 @@ from samovar.frontend.auth import Caller
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.model.function import FunctionId
-from samovar.ports import CodeStore, FunctionStore, LogStore, Manager, PackageInspector
+from samovar.ports import CodeStore, FunctionStore, LayerStore, LogStore, Manager, PackageInspector
 
 Params = Mapping[str, Any]
 """A request's members, parsed and validated from the service model."""
@@ -38,6 +38,7 @@ class Control:
     """The parts that operations need, and the facts of this platform."""
 
     store: FunctionStore
+    layers: LayerStore
     code: CodeStore
     inspect: PackageInspector
     logs: LogStore

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html and its si
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from samovar.frontend.auth import Caller
@@ -20,6 +20,8 @@ from samovar.frontend.operations.configuration import (
     refuse_unsupported,
 )
 from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.frontend.operations.function_layers import find_layers, with_layers
+from samovar.frontend.operations.packages import package_url, store_package
 from samovar.frontend.operations.versions import publish_version
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import (
@@ -31,13 +33,10 @@ from samovar.model.function import (
     UpdateStatus,
 )
 
-MAX_ZIP_BYTES = 50 * 1024 * 1024
-"""AWS: a package that is uploaded directly."""
-
 REPLACE_ATTEMPTS = 5
 PAGE_SIZE = 50
 
-Change = Callable[[FunctionVersion], FunctionVersion]
+Change = Callable[[FunctionVersion], Awaitable[FunctionVersion]]
 
 
 class FunctionOperations:
@@ -83,7 +82,9 @@ class FunctionOperations:
             state_reason_code="Creating",
         )
         latest = apply_settings(blank, params, control.runtimes, control.architecture)
-        latest = replace(latest, code=await self._store_code("CreateFunction", params["Code"]))
+        layers = await find_layers(control, caller, params.get("Layers") or ())
+        code = await store_package(control, "CreateFunction", params["Code"], noun="function code")
+        latest = await with_layers(control, replace(latest, code=code), layers)
         await control.store.create(latest, params.get("Tags") or {})
         control.changed(function)
         control.deployments.begin(latest)
@@ -96,7 +97,7 @@ class FunctionOperations:
         function, qualifier = _named(params, caller)
         version = await self._read(function, qualifier)
         record = await self._control.store.record(function)
-        url = f"{self._control.base_url()}/_samovar/code/{version.code.sha256_hex}"
+        url = package_url(self._control, version.code)
         result: Result = {
             "Configuration": describe(version, qualified=qualifier is not None),
             "Code": {"RepositoryType": "S3", "Location": url},
@@ -130,23 +131,30 @@ class FunctionOperations:
         latest = await self._control.store.get(function, LATEST)
         _check_revision(latest, params)
         keep = not params.get("DryRun")
-        code = await self._store_code("UpdateFunctionCode", params, keep=keep)
+        code = await store_package(
+            self._control, "UpdateFunctionCode", params, noun="function code", keep=keep
+        )
         architecture = {"Architectures": params.get("Architectures")}
 
-        def change(old: FunctionVersion) -> FunctionVersion:
+        async def change(old: FunctionVersion) -> FunctionVersion:
             settings = self._control.runtimes, self._control.architecture
-            return replace(apply_settings(old, architecture, *settings), code=code)
+            changed = replace(apply_settings(old, architecture, *settings), code=code)
+            return await with_layers(self._control, changed, changed.layers)
 
         if params.get("DryRun"):
-            return describe(change(latest), qualified=False)
+            return describe(await change(latest), qualified=False)
         return await self._update(function, params, change)
 
     async def update_configuration(self, caller: Caller, params: Params) -> Result:
         function, qualifier = _named(params, caller)
         _only_latest(qualifier)
+        control = self._control
+        wanted = params.get("Layers")
+        layers = None if wanted is None else await find_layers(control, caller, wanted)
 
-        def change(old: FunctionVersion) -> FunctionVersion:
-            return apply_settings(old, params, self._control.runtimes, self._control.architecture)
+        async def change(old: FunctionVersion) -> FunctionVersion:
+            changed = apply_settings(old, params, control.runtimes, control.architecture)
+            return changed if layers is None else await with_layers(control, changed, layers)
 
         return await self._update(function, params, change)
 
@@ -178,26 +186,6 @@ class FunctionOperations:
             return await self._control.store.get(function, LATEST)
         return await self._control.catalog.read_primary(function, qualifier or LATEST)
 
-    async def _store_code(self, operation: str, code: Params, *, keep: bool = True) -> CodeRef:
-        for member in ("ImageUri", "SourceKMSKeyArn", "S3ObjectVersion"):
-            if code.get(member):
-                raise invalid(f"{member} is not supported by this server.")
-        package: bytes | None = code.get("ZipFile")
-        if package is None:
-            bucket, key = code.get("S3Bucket"), code.get("S3Key")
-            if not bucket or not key:
-                raise invalid("Please provide a source for function code.")
-            package = await self._control.code.from_bucket(bucket, key)
-        elif len(package) > MAX_ZIP_BYTES:
-            raise PlatformError(
-                ErrorCode.REQUEST_TOO_LARGE,
-                f"Request must be smaller than {MAX_ZIP_BYTES} bytes for the {operation} operation",
-            )
-        await self._control.inspect(package)
-        if not keep:
-            return await asyncio.to_thread(CodeRef.of, package)
-        return await self._control.code.put(package)
-
     async def _update(self, function: FunctionId, params: Params, change: Change) -> Result:
         """Change $LATEST: durable, in force for every later request, then acknowledged."""
         control = self._control
@@ -207,7 +195,7 @@ class FunctionOperations:
             if latest.state is State.PENDING and await control.deployments.settled(latest):
                 latest = await control.store.get(function, LATEST)
             changed = replace(
-                change(latest),
+                await change(latest),
                 revision_id=control.new_revision(),
                 last_modified=control.now(),
                 state=State.PENDING if latest.state is State.FAILED else latest.state,

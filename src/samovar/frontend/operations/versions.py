@@ -74,10 +74,11 @@ async def publish_version(
     def build(
         latest: FunctionVersion, newest: FunctionVersion | None, number: int
     ) -> FunctionVersion:
-        if code_sha256_wanted and code_sha256_wanted != code_sha256(latest):
+        current = code_sha256(latest.code)
+        if code_sha256_wanted and code_sha256_wanted != current:
             raise invalid(
                 f"CodeSHA256 ({code_sha256_wanted}) is different from current CodeSHA256 in "
-                f"$LATEST ({code_sha256(latest)}). Please try again with the CodeSHA256 in $LATEST."
+                f"$LATEST ({current}). Please try again with the CodeSHA256 in $LATEST."
             )
         if revision_wanted and revision_wanted != latest.revision_id:
             raise PlatformError(

@@ -1,0 +1,189 @@
+"""The stores' ports: Protocols only, as in `ports.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion
+from samovar.model.layer import LayerId, LayerPolicy, LayerVersion
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a listing. `marker` continues it; None at the end."""
+
+    items: Sequence[Item]
+    marker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """What belongs to a function as a whole rather than to a version."""
+
+    id: FunctionId
+    reserved_concurrency: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class FunctionStore(Protocol):
+    """Durable functions, versions and aliases. Each method is one transaction, durable on return.
+
+    Errors are `PlatformError`: NOT_FOUND ("Function not found: ARN"), CONFLICT ("Function already
+    exist: NAME"), PRECONDITION_FAILED where `revision_id` is given and is not the current one.
+    """
+
+    async def create(self, latest: FunctionVersion, tags: Mapping[str, str]) -> None: ...
+    async def get(self, function: FunctionId, version: str) -> FunctionVersion: ...
+    async def record(self, function: FunctionId) -> FunctionRecord: ...
+    async def list_functions(
+        self, account: str, region: str, *, all_versions: bool, marker: str | None, limit: int
+    ) -> Page[FunctionVersion]: ...
+    async def list_versions(
+        self, function: FunctionId, *, marker: str | None, limit: int
+    ) -> Page[FunctionVersion]: ...
+    async def replace(self, version: FunctionVersion, *, expected_revision_id: str) -> None:
+        """Put a new value in place of a version whose revision is still the expected one."""
+        ...
+
+    async def publish(self, function: FunctionId, build: PublishBuilder) -> FunctionVersion:
+        """Add the next numbered version, made by `build(latest, newest_published, number)`;
+        `build` may return `newest_published` to say that nothing has changed."""
+        ...
+
+    async def delete_function(self, function: FunctionId) -> None:
+        """With all its versions and aliases."""
+        ...
+
+    async def delete_version(self, function: FunctionId, version: str) -> None:
+        """CONFLICT while an alias points to it."""
+        ...
+
+    async def create_alias(self, alias: Alias) -> None: ...
+    async def get_alias(self, function: FunctionId, name: str) -> Alias: ...
+    async def list_aliases(
+        self, function: FunctionId, *, version: str | None, marker: str | None, limit: int
+    ) -> Page[Alias]: ...
+    async def replace_alias(self, alias: Alias, *, expected_revision_id: str) -> None: ...
+    async def delete_alias(self, function: FunctionId, name: str) -> None:
+        """Deleting what is not there is no error, as AWS has it."""
+        ...
+
+    async def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None: ...
+    async def reserved_concurrencies(self) -> Mapping[FunctionId, int]: ...
+    async def pending(self) -> Sequence[FunctionVersion]:
+        """Versions in state Pending or with an update in progress, for start-up to go on with."""
+        ...
+
+    async def runtimes_in_use(self) -> frozenset[str]:
+        """The runtimes of every version."""
+        ...
+
+    async def code_in_use(self) -> frozenset[str]:
+        """sha256 (hex) of every code package that a version refers to, as its code or a layer."""
+        ...
+
+
+PublishBuilder = Callable[[FunctionVersion, FunctionVersion | None, int], FunctionVersion]
+
+
+class LayerStore(Protocol):
+    """Durable layers. Each method is one transaction, durable on return.
+
+    Errors are `PlatformError`: NOT_FOUND ("The resource you requested does not exist.")."""
+
+    async def publish(self, layer: LayerId, build: Callable[[int], LayerVersion]) -> LayerVersion:
+        """Add the next version, made by `build(number)`. Numbers are never used twice."""
+        ...
+
+    async def get(self, layer: LayerId, number: int) -> LayerVersion: ...
+    async def list_versions(
+        self, layer: LayerId, made_for: MadeFor, *, marker: str | None, limit: int
+    ) -> Page[LayerVersion]:
+        """The newest first. A layer that is not there has none."""
+        ...
+
+    async def list_layers(
+        self, account: str, region: str, made_for: MadeFor, *, marker: str | None, limit: int
+    ) -> Page[LayerVersion]:
+        """By name: the newest version of each layer, of those that are `made_for` it."""
+        ...
+
+    async def delete(self, layer: LayerId, number: int) -> None:
+        """With its policy. Deleting what is not there is no error, as AWS has it."""
+        ...
+
+    async def policy(self, layer: LayerId, number: int) -> LayerPolicy | None:
+        """NOT_FOUND where there is no such version."""
+        ...
+
+    async def change_policy(
+        self,
+        layer: LayerId,
+        number: int,
+        change: Callable[[LayerPolicy | None], LayerPolicy | None],
+    ) -> None:
+        """Put `change(policy)` in its place; what `change` raises undoes it. NOT_FOUND."""
+        ...
+
+    async def code_in_use(self) -> frozenset[str]:
+        """sha256 (hex) of every package that a layer version refers to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFor:
+    """What listed layer versions say that they are compatible with; None: anything."""
+
+    runtime: str | None = None
+    architecture: str | None = None
+
+
+class CodeStore(Protocol):
+    """Code packages by content, and the buckets that Code.S3Bucket names."""
+
+    async def put(self, package: bytes) -> CodeRef:
+        """Keep a package; durable on return. Idempotent."""
+        ...
+
+    async def get(self, sha256_hex: str) -> bytes:
+        """Raises `PlatformError` NOT_FOUND."""
+        ...
+
+    async def from_bucket(self, bucket: str, key: str) -> bytes:
+        """Read an object that a client named. Raises `PlatformError` INVALID_PARAMETER with AWS's
+        wording where it is not there, and INVALID_PARAMETER where it is over the package limit."""
+        ...
+
+    async def sweep(self, in_use: frozenset[str]) -> int:
+        """Delete packages that nothing refers to; return how many."""
+        ...
+
+
+class PackageInspector(Protocol):
+    """Checks a code package before anything is kept of it."""
+
+    async def __call__(self, package: bytes) -> int:
+        """Return what it holds, in bytes. Raises `PlatformError` INVALID_PARAMETER for what is no
+        acceptable zip."""
+        ...
+
+
+class LogStore(Protocol):
+    """What functions print. Appending never waits and never fails the caller: bounded in size."""
+
+    def append(self, function: FunctionId, text: bytes) -> None: ...
+    def delete(self, function: FunctionId) -> None:
+        """Forget all of a function's. Blocks: call it in a thread."""
+        ...
+
+    def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
+        """The newest whole lines. Blocks: call it in a thread."""
+        ...
+
+    def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
+        """What is appended from now on, until cancelled."""
+        ...
