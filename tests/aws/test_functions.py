@@ -125,7 +125,7 @@ def test_of_two_creates_of_one_name_at_once_one_wins(client_of):
         ({"Code": {"ZipFile": b"not a zip"}}, "InvalidParameterValueException", "unzip"),
         ({"Code": {}}, "InvalidParameterValueException", "source for function code"),
         ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]},
-         "InvalidParameterValueException", "Layers"),
+         "InvalidParameterValueException", "does not exist"),
         ({"TracingConfig": {"Mode": "Active"}}, "InvalidParameterValueException", "TracingConfig"),
         ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}},
          "InvalidParameterValueException", "VpcConfig"),
@@ -229,9 +229,9 @@ def test_a_dry_run_of_new_code_changes_nothing(lambda_client, make_function):
 
 def test_an_operation_that_is_not_built_names_itself(lambda_client):
     with pytest.raises(ClientError) as raised:
-        lambda_client.list_layers()
+        lambda_client.list_event_source_mappings()
     assert error_of(raised) == ("NotImplementedException", 501)
-    assert "ListLayers" in str(raised.value)
+    assert "ListEventSourceMappings" in str(raised.value)
 
 
 def test_regions_and_accounts_do_not_see_each_other(server, lambda_client, make_function):
