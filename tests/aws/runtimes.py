@@ -56,6 +56,26 @@ def next_event():
 def respond(id, value, **more):
     return call("POST", f"/invocation/{id}/response", json.dumps(value), **more)
 
+def stream(id, headers={}):
+    """A connection on which a response in chunks has begun."""
+    one = socket.create_connection(HOST.split(":"))
+    more = "".join(f"{name}: {value}\\r\\n" for name, value in headers.items())
+    one.sendall((
+        f"POST {ROOT}/invocation/{id}/response HTTP/1.1\\r\\nHost: x\\r\\n{more}"
+        "Lambda-Runtime-Function-Response-Mode: streaming\\r\\n"
+        "Transfer-Encoding: chunked\\r\\n\\r\\n"
+    ).encode())
+    return one
+
+def chunk(data):
+    return b"%x\\r\\n%b\\r\\n" % (len(data), data)
+
+def answer_of(one):
+    """(status, body) that came on a connection."""
+    answer = http.client.HTTPResponse(one)
+    answer.begin()
+    return answer.status, answer.read()
+
 def fail(id, document, headers={}):
     return call("POST", f"/invocation/{id}/error", json.dumps(document), headers)
 
@@ -82,7 +102,12 @@ def executables(files: Mapping[str, str | bytes]) -> bytes:
 
 def python_bootstrap(script: str) -> dict[str, object]:
     """Settings for a function whose bootstrap speaks to the Runtime API by hand."""
-    return custom({"bootstrap": _CLIENT + textwrap.dedent(script)})
+    return custom({"bootstrap": python_client(script)})
+
+
+def python_client(script: str) -> str:
+    """A bootstrap that speaks to the Runtime API by hand."""
+    return _CLIENT + textwrap.dedent(script)
 
 
 def custom(files: Mapping[str, str | bytes], runtime: str = "provided.al2023") -> dict[str, object]:

@@ -117,8 +117,8 @@ class _Bridge:
         worker ends first."""
         self._reactor.run_until(lambda: self._status is not None)
         assert self._status is not None
-        if self._listener:
-            self._listener.finish()
+        while self._listener and not self._listener.finish():
+            self._reactor.run_until(lambda: self._link.has_room)
         self._reactor.run_until(lambda: self._link.flushed)
         return self._status
 

@@ -3,7 +3,9 @@
 How this works. A connection takes bytes as they come and yields whole requests, one at a time: the
 next one is looked at when the last has been answered. Bodies come with a length or in chunks. What
 is kept of a client is bounded: a body that is too large is read to its end and dropped, so that the
-client is there to read the refusal. Nothing here blocks; the owner waits for readiness.
+client is there to read the refusal. A body of any length may be had as it comes, too: the owner may
+name a sink for it as soon as a request's head is there. Nothing here blocks; the owner waits for
+readiness.
 
 The client is the function: hostile or broken, but all that it can waste is its own instance.
 Runs inside instances: standard library only, Python 3.9 and later.
@@ -14,10 +16,12 @@ from __future__ import annotations
 import socket
 from collections import deque
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from samovar.guest.reactor import Callback
 
 MAX_HEAD_BYTES = 1280 * 1024
 """Request line and headers, or trailers. AWS's clients send error causes of up to 1 MiB in one."""
@@ -30,8 +34,26 @@ class BadRequestError(Exception):
     """What came is not HTTP, or over a bound; the connection cannot go on."""
 
 
+class BodySink(Protocol):
+    """Takes a body in pieces, each time it has room."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be written."""
+
+    def when_room(self, callback: Callback) -> None:
+        """Call once, as soon as there is room again; at once if there is."""
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Take the next piece."""
+
+    def flush(self) -> None:
+        """This is all that there is for now."""
+
+
 class Request:
-    """One request. `too_large`: its body was over the bound, and is not here."""
+    """One request. `too_large`: its body was over the bound, and is not here. `sink`: has taken it,
+    so it is not here either."""
 
     def __init__(self, method: str, path: str, headers: dict[str, str], keep_alive: bool) -> None:
         self.method = method
@@ -41,17 +63,28 @@ class Request:
         self.body = bytearray()
         self.trailers: dict[str, str] = {}
         self.too_large = False
+        self.sink: BodySink | None = None
+
+
+def _no_sink(request: Request) -> BodySink | None:
+    return None
 
 
 class Connection:
     """One client. Its owner calls `receive` when there is something to read, `send` when there is
     room and `unsent`, and closes it when either returns False, or after its last answer."""
 
-    def __init__(self, sock: socket.socket, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        max_body_bytes: int,
+        sink_for: Callable[[Request], BodySink | None] = _no_sink,
+    ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._max_body_bytes = max_body_bytes
+        self._sink_for = sink_for
         self._incoming = bytearray()
         self._outgoing: deque[memoryview] = deque()
         self._request: Request | None = None
@@ -67,6 +100,20 @@ class Connection:
     def unsent(self) -> bool:
         """Whether a part of an answer waits for room."""
         return bool(self._outgoing)
+
+    @property
+    def in_stream(self) -> bool:
+        """Whether a sink has a part of a body, and not yet all of it."""
+        return self._sink is not None
+
+    @property
+    def waits_for(self) -> BodySink | None:
+        """The sink without room, if there is one: it is of no use to `receive` before it has."""
+        return self._sink if self._sink and not self._sink.has_room else None
+
+    @property
+    def _sink(self) -> BodySink | None:
+        return self._request.sink if self._request else None
 
     # ------------------------------------------------------------ reading
 
@@ -86,9 +133,13 @@ class Connection:
         """Return a request that is whole; its answer is then due. Raises `BadRequestError`."""
         if not self.answered or self.unsent:
             return None
-        while not self._ready:
-            if not self._step():
-                return None
+        try:
+            while not self._ready:
+                if not self._step():
+                    return None
+        finally:
+            if self._sink:
+                self._sink.flush()
         request, self._request = self._request, None
         self._ready, self._step = False, self._read_head
         self.answered = False
@@ -114,6 +165,7 @@ class Connection:
         )
         self._request = Request(words[0], words[1], headers, keep_alive)
         self._expect_body(headers)
+        self._request.sink = self._sink_for(self._request)
         return True
 
     def _expect_body(self, headers: Mapping[str, str]) -> None:
@@ -144,6 +196,13 @@ class Connection:
         assert request is not None
         incoming = self._incoming
         count = min(len(incoming), self._body_left)
+        if request.sink:
+            if not request.sink.has_room:
+                return False
+            request.sink.write(incoming[:count])
+            del incoming[:count]
+            self._body_left -= count
+            return not self._body_left
         if len(request.body) + self._body_left > self._max_body_bytes:
             request.too_large = True
             request.body.clear()
@@ -233,10 +292,10 @@ class Connection:
         self.answered = True
         return self.send()
 
-    def refuse(self, message: str) -> None:
+    def refuse(self, message: bytes, content_type: str = "text/plain") -> None:
         """Say why the connection cannot go on, as far as there is room; then it is to be closed."""
         self.keep_alive = False
-        self.answer(400, message.encode("latin-1", "replace"), "text/plain")
+        self.answer(400, message, content_type)
 
     def send(self) -> bool:
         """Send what there is room for; False if it is broken."""

@@ -2,8 +2,10 @@
 
 How this works. API modules (`runtime_api`, …) add routes to a `Router`. A handler gets an
 `Exchange`, one request to which an answer is due, and answers it then or at any later time. It
-learns from the exchange when the answer has been handed over, or when the client has gone. What is
-HTTP is in `http_connection`; what is done about it, in the handlers; here is what lies between.
+learns from the exchange when the answer has been handed over, or when the client has gone. A route
+may be asked beforehand, as the head of a request is there, for a sink that takes its body as it
+comes. What is HTTP is in `http_connection`; what is done about it, in the handlers; here is what
+lies between.
 
 The clients are the function: hostile or broken, but all that they can waste is their own instance.
 Runs inside instances: standard library only, Python 3.9 and later.
@@ -16,51 +18,69 @@ from typing import TYPE_CHECKING
 
 from samovar.guest.http_connection import BadRequestError, Connection
 from samovar.guest.payload import MAX_RESPONSE_BYTES
+from samovar.guest.runtime_documents import document
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from samovar.guest.http_connection import Request
+    from samovar.guest.http_connection import BodySink, Request
     from samovar.guest.reactor import Callback, Reactor
 
     Handler = Callable[..., None]
+    SinkFor = Callable[..., BodySink | None]
+    _Route = tuple[Handler, SinkFor | None]
 
 MAX_CONNECTIONS = 128
 _LAST_READS = 64
 """Of a quarter MiB, from each connection of a program that has ended."""
+_TRUNCATED = document("TruncatedHTTPRequest", "HTTP request detected as truncated") + b"\n"
 
 
 class Router:
     """Which handler is for which request."""
 
     def __init__(self) -> None:
-        self._routes: dict[int, list[tuple[list[str], dict[str, Handler]]]] = {}
+        self._routes: dict[int, list[tuple[list[str], dict[str, _Route]]]] = {}
         """By the number of steps in a path, so that few are looked at."""
 
-    def add(self, method: str, path: str, handler: Handler) -> None:
+    def add(
+        self, method: str, path: str, handler: Handler, sink_for: SinkFor | None = None
+    ) -> None:
         """Have `handler(exchange, *steps)` called for requests of `path`; a step of it that is
-        `{}` stands for any, and the handler is given what stood there."""
+        `{}` stands for any, and the handler is given what stood there. `sink_for`, called likewise
+        as the head of a request is there, may return what takes its body; the handler is called
+        all the same when that has come to its end."""
         steps = path.split("/")
         routes = self._routes.setdefault(len(steps), [])
         for known, methods in routes:
             if known == steps:
-                methods[method] = handler
+                methods[method] = handler, sink_for
                 return
-        routes.append((steps, {method: handler}))
+        routes.append((steps, {method: (handler, sink_for)}))
 
     def handle(self, exchange: Exchange) -> None:
         """Call the handler, or refuse as AWS's does."""
-        request = exchange.request
+        methods, stood = self._find(exchange.request)
+        if methods is None:
+            exchange.answer(404, b"404 page not found\n", "text/plain")
+        elif exchange.request.method not in methods:
+            exchange.answer(405, b"", "text/plain")
+        else:
+            methods[exchange.request.method][0](exchange, *stood)
+
+    def sink_for(self, exchange: Exchange) -> BodySink | None:
+        """What is to take the body of a request whose head is there; None: it is to be kept."""
+        methods, stood = self._find(exchange.request)
+        sink_for = (methods or {}).get(exchange.request.method, (None, None))[1]
+        return sink_for(exchange, *stood) if sink_for else None
+
+    def _find(self, request: Request) -> tuple[dict[str, _Route] | None, list[str]]:
         steps = request.path.partition("?")[0].split("/")
         for known, methods in self._routes.get(len(steps), []):
             if all(want in ("{}", steps[at]) for at, want in enumerate(known)):
-                handler = methods.get(request.method)
-                if handler is None:
-                    return exchange.answer(405, b"", "text/plain")
-                stood = [steps[at] for at, want in enumerate(known) if want == "{}"]
-                return handler(exchange, *stood)
-        return exchange.answer(404, b"404 page not found\n", "text/plain")
+                return methods, [steps[at] for at, want in enumerate(known) if want == "{}"]
+        return None, []
 
 
 def _nothing() -> None:
@@ -71,7 +91,8 @@ class Exchange:
     """One request, and the answer that is due to it. A handler may set what is called:
 
     - `on_sent`: the answer has been handed over, all of it;
-    - `on_gone`: the client went before that. `answer` has no effect any more."""
+    - `on_gone`: the client went before that, in the midst of its request even, if there is a sink
+      for it. `answer` has no effect any more."""
 
     def __init__(self, client: _Client, request: Request) -> None:
         self._client = client
@@ -96,12 +117,18 @@ class _Client:
     def __init__(self, listener: HttpListener, sock: socket.socket) -> None:
         self._listener = listener
         self._reactor = listener.reactor
-        self._connection = Connection(sock, MAX_RESPONSE_BYTES)
+        self._connection = Connection(sock, MAX_RESPONSE_BYTES, self._sink_for)
         self._exchange: Exchange | None = None
         self._closed = False
         self._handling = False
-        self._writing = False
+        self._reading, self._writing = True, False
+        """What is watched for."""
         self._reactor.watch(sock, self._readable)
+
+    @property
+    def paused(self) -> bool:
+        """Whether there may be more to read when there is room for it."""
+        return not (self._closed or self._reading)
 
     def answer(
         self,
@@ -119,7 +146,7 @@ class _Client:
     def read_last(self) -> None:
         """Take in what it had said when its program ended."""
         for _ in range(_LAST_READS):
-            if self._closed or not _can_read(self._connection.sock):
+            if self._closed or self.paused or not _can_read(self._connection.sock):
                 return
             self._readable()
 
@@ -134,6 +161,13 @@ class _Client:
         if exchange:
             exchange.on_gone()
 
+    def _sink_for(self, request: Request) -> BodySink | None:
+        exchange = Exchange(self, request)
+        sink = self._listener.router.sink_for(exchange)
+        if sink:
+            self._exchange = exchange
+        return sink
+
     def _readable(self) -> None:
         if self._connection.receive():
             self._go_on()
@@ -141,6 +175,12 @@ class _Client:
         # It may have said its last word and then have gone.
         if self._connection.answered:
             self._go_on()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        """The end, be it in the midst of a body."""
+        if not self._closed and self._connection.in_stream:
+            self._connection.refuse(_TRUNCATED, "application/json")
         self._close()
 
     def _writable(self) -> None:
@@ -161,11 +201,22 @@ class _Client:
                 self._close()
 
     def _watch(self) -> None:
-        writing = self._connection.unsent
-        if writing != self._writing:
-            self._writing = writing
-            writable = self._writable if writing else None
-            self._reactor.watch(self._connection.sock, self._readable, writable)
+        slow = self._connection.waits_for
+        reading, writing = slow is None, self._connection.unsent
+        if (reading, writing) == (self._reading, self._writing):
+            return
+        self._reactor.watch(
+            self._connection.sock,
+            self._readable if reading else None,
+            self._writable if writing else None,
+        )
+        if slow and self._reading:
+            slow.when_room(self._resume)
+        self._reading, self._writing = reading, writing
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Handle what requests there are."""
@@ -178,11 +229,14 @@ class _Client:
                 if request is None:
                     self._watch()
                     return
-                self._exchange = Exchange(self, request)
+                if not request.sink:
+                    self._exchange = Exchange(self, request)
+                assert self._exchange
                 self._listener.router.handle(self._exchange)
         except BadRequestError as error:
-            self._connection.refuse(str(error))
-            self._close()
+            if not self._connection.in_stream:
+                self._connection.refuse(str(error).encode("latin-1", "replace"))
+            self._cut_off()
         finally:
             self._handling = False
 
@@ -206,11 +260,13 @@ class HttpListener:
         self.router = router
         reactor.watch(sock, self._accept)
 
-    def finish(self) -> None:
-        """Handle what has been said by now; for when the program has ended."""
+    def finish(self) -> bool:
+        """Handle what has been said by now; for when the program has ended. True if that was all,
+        False if it is to be called again when there is room for more."""
         self._accept()
         for client in list(self._clients):
             client.read_last()
+        return not any(client.paused for client in self._clients)
 
     def closed(self, client: _Client) -> None:
         """For clients to say."""

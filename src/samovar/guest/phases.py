@@ -5,7 +5,8 @@ It is at work from the time it joins, and at each invocation, until it asks for 
 
     all parts at rest, the first time     READY
     INVOKE                                every part is at work; `on_invoke` is called
-    `answer`                              RESPONSE or ERROR; `on_answer` is called
+    `stream`                              HEAD, and what is written to it as PARTs
+    `answer`, `fail`                      RESPONSE or ERROR; `on_answer` is called
 
 The worker sends one INVOKE at a time, and none before READY.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from samovar.guest.response_stream import ResponseStream
 from samovar.guest.wire import (
     ERROR,
     INIT_ERROR,
@@ -108,12 +110,16 @@ class Phases:
         """Init has failed, with this error document."""
         self._link.send(INIT_ERROR, None, document)
 
-    def answer(self, body: bytes | bytearray) -> None:
-        """The invocation's whole response."""
+    def stream(self, content_type: str | None) -> ResponseStream:
+        """The invocation's response begins, and comes in pieces; `answer` or `fail` ends it."""
+        return ResponseStream(self._link, content_type)
+
+    def answer(self, body: bytes | bytearray = b"") -> None:
+        """The invocation's whole response; without a body, the end of a stream."""
         self._answer(RESPONSE, {}, body)
 
     def fail(self, error_type: str, document: bytes | bytearray) -> None:
-        """The invocation has failed."""
+        """The invocation has failed, be it in the midst of a stream."""
         self._answer(ERROR, {"type": error_type}, document)
 
     def _answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:

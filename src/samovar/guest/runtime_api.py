@@ -4,13 +4,17 @@ How this works. The program calls over HTTP on the instance's loopback; a *bridg
 has the routes served and the instance's phases kept, and what a call means is here:
 
     GET  /runtime/invocation/next            at rest; answered by the next INVOKE
-    POST /runtime/invocation/ID/response     the response
+    POST /runtime/invocation/ID/response     the response, in one piece or as a stream
     POST /runtime/invocation/ID/error        the invocation has failed
     POST /runtime/init/error                 init has failed
 
 States, statuses and error documents are those of AWS's own emulator of the API:
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
 https://github.com/aws/aws-lambda-runtime-interface-emulator.
+
+A streamed response (Lambda-Runtime-Function-Response-Mode: streaming) goes on to the worker as it
+comes, from its head on, and as fast as it is taken; trailers may say that it has failed in its
+midst, and a connection that breaks is such a failure, too.
 
 Runs inside instances: standard library only, Python 3.9.
 """
@@ -22,20 +26,25 @@ from typing import TYPE_CHECKING
 
 from samovar.guest.payload import MAX_RESPONSE_BYTES
 from samovar.guest.runtime_documents import (
+    ERROR_TYPE,
     TOO_LARGE,
     document,
     error_document,
     error_type,
     next_headers,
+    stream_error_document,
 )
 from samovar.guest.runtime_state import InvalidTransitionError, RuntimeState
 
 if TYPE_CHECKING:
     from samovar.guest.http_listener import Exchange, Router
     from samovar.guest.phases import Phases
+    from samovar.guest.response_stream import ResponseStream
     from samovar.guest.wire import Meta
 
 API = "/2018-06-01/runtime"
+RESPONSE_MODE = "lambda-runtime-function-response-mode"
+_TRUNCATED = "Runtime.TruncatedResponse"
 
 
 class RuntimeApi:
@@ -53,7 +62,7 @@ class RuntimeApi:
         """Whom it is being sent to."""
         phases.on_invoke.append(self._on_invoke)
         router.add("GET", f"{API}/invocation/next", self._next)
-        router.add("POST", f"{API}/invocation/{{}}/response", self._response)
+        router.add("POST", f"{API}/invocation/{{}}/response", self._response, self._begin_stream)
         router.add("POST", f"{API}/invocation/{{}}/error", self._error)
         router.add("POST", f"{API}/init/error", self._init_error)
 
@@ -103,17 +112,31 @@ class RuntimeApi:
         self._phases.fail_init(error_document(exchange.request))
         return _accept(exchange)
 
+    def _begin_stream(self, exchange: Exchange, request_id: str) -> ResponseStream | None:
+        headers = exchange.request.headers
+        if headers.get(RESPONSE_MODE) != "streaming" or not self._state.may_respond(request_id):
+            return None
+        self._state.begin_response()
+        exchange.on_gone = self._stream_broken
+        return self._phases.stream(headers.get("content-type"))
+
+    def _stream_broken(self) -> None:
+        self._state.end_response()
+        self._phases.fail(_TRUNCATED, document(_TRUNCATED, "The response was cut off"))
+
     def _response(self, exchange: Exchange, request_id: str) -> None:
         request = exchange.request
-        if self._ends(exchange, request_id, "response"):
-            if "lambda-runtime-function-error-type" in request.trailers:
-                # A stream that has failed in its midst.
-                kind = error_type(request.trailers)
-                text = document(kind, "The response stream ended with an error")
-                self._phases.fail(kind, text)
-            else:
-                self._phases.answer(request.body)
-            _accept(exchange)
+        if request.sink:
+            exchange.on_gone = _nothing
+            self._state.end_response()
+        elif not self._ends(exchange, request_id, "response"):
+            return
+        if ERROR_TYPE in request.trailers:
+            text = stream_error_document(request.trailers)
+            self._phases.fail(error_type(request.trailers), text)
+        else:
+            self._phases.answer(request.body)
+        _accept(exchange)
 
     def _error(self, exchange: Exchange, request_id: str) -> None:
         request = exchange.request
@@ -131,7 +154,7 @@ class RuntimeApi:
         except InvalidTransitionError as error:
             _refuse(exchange, 403, "InvalidStateTransition", str(error))
             return False
-        mode = exchange.request.headers.get("lambda-runtime-function-response-mode", "streaming")
+        mode = exchange.request.headers.get(RESPONSE_MODE, "streaming")
         if exchange.request.too_large:
             self._phases.fail("Function.ResponseSizeTooLarge", TOO_LARGE)
             message = f"Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
@@ -144,6 +167,10 @@ class RuntimeApi:
             _refuse(exchange, 400, "InvalidFunctionResponseMode", message)
             return False
         return True
+
+
+def _nothing() -> None:
+    pass
 
 
 def _accept(exchange: Exchange) -> None:

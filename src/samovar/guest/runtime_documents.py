@@ -5,6 +5,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import json
 import os
 import time
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
 
     from samovar.guest.http_connection import Request
     from samovar.guest.wire import Meta
+
+ERROR_TYPE = "lambda-runtime-function-error-type"
+"""A header of /error, or a trailer of a streamed /response."""
+STREAM_ERROR_BODY = "lambda-runtime-function-error-body"
+"""A trailer: an error document in base64."""
 
 _MAX_TYPE_CHARS = 512
 
@@ -53,7 +61,7 @@ def _one_line(text: str) -> str:
 
 def error_type(fields: Mapping[str, str]) -> str:
     """The type of an error by its header or trailer."""
-    return fields.get("lambda-runtime-function-error-type", "Runtime.Unknown")[:_MAX_TYPE_CHARS]
+    return fields.get(ERROR_TYPE, "Runtime.Unknown")[:_MAX_TYPE_CHARS]
 
 
 def error_document(request: Request) -> bytes | bytearray:
@@ -61,6 +69,14 @@ def error_document(request: Request) -> bytes | bytearray:
     if request.body and not request.too_large:
         return request.body
     return document(error_type(request.headers), "")
+
+
+def stream_error_document(trailers: Mapping[str, str]) -> bytes:
+    """What the client gets of a stream that its program has failed, by its trailers."""
+    with contextlib.suppress(binascii.Error, ValueError):
+        if text := base64.b64decode(trailers.get(STREAM_ERROR_BODY, ""), validate=True):
+            return text
+    return document(error_type(trailers), "")
 
 
 def document(kind: str, message: str) -> bytes:

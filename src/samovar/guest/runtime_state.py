@@ -1,15 +1,18 @@
 """The states of a runtime, as the Runtime API has them, and what each of them allows.
 
     Started ──ready──▶ Ready ──end──▶ ResponseSent ──ready──▶ Ready
+       │                 └──begin_response──▶ InvocationResponse ──end_response──▶ ResponseSent
        └──fail_init──▶ InitError
 
-`Ready` is from a call of /next to the end of its invocation. States and messages are those of AWS's
+`Ready` is from a call of /next to the end of its invocation, or to the beginning of a streamed
+response; a response in one piece is at its end as it comes. States and messages are those of AWS's
 emulator (lambda/core/states.go), so that a client's author reads what AWS would say.
 """
 
 from __future__ import annotations
 
 _STARTED, _INIT_ERROR, _READY, _SENT = "Started", "InitError", "Ready", "ResponseSent"
+_RESPONDING = "InvocationResponse"
 _RESULTS = {"response": "InvocationResponse", "error": "InvocationErrorResponse"}
 
 
@@ -35,7 +38,7 @@ class RuntimeState:
         """/next; return whether it was the first. Asking again before an invocation was
         `delivered` is allowed, as with two connections, or after one that broke."""
         first = self._state == _STARTED
-        if self._state == _INIT_ERROR or (self._running and delivered):
+        if self._state in (_INIT_ERROR, _RESPONDING) or (self._running and delivered):
             raise InvalidTransitionError(self._state, _READY)
         self._state = _READY
         return first
@@ -55,6 +58,19 @@ class RuntimeState:
         """It did not arrive."""
         self.request_id = None
         self._running = False
+
+    def may_respond(self, request_id: str) -> bool:
+        """Whether this invocation awaits its result."""
+        return self._running and request_id == self.request_id
+
+    def begin_response(self) -> None:
+        """A streamed /response of the newest invocation."""
+        self._state = _RESPONDING
+        self._running = False
+
+    def end_response(self) -> None:
+        """Its end, good or bad."""
+        self._state = _SENT
 
     def end(self, what: str) -> None:
         """/response or /error (`what`) of the newest invocation."""
