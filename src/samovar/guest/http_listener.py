@@ -123,6 +123,7 @@ class _Client:
         self._handling = False
         self._reading, self._writing = True, False
         """What is watched for."""
+        self._awaits_room = False
         self._reactor.watch(sock, self._readable)
 
     @property
@@ -202,6 +203,9 @@ class _Client:
 
     def _watch(self) -> None:
         slow = self._connection.waits_for
+        if slow and not self._awaits_room:
+            self._awaits_room = True
+            slow.when_room(self._resume)
         reading, writing = slow is None, self._connection.unsent
         if (reading, writing) == (self._reading, self._writing):
             return
@@ -210,11 +214,10 @@ class _Client:
             self._readable if reading else None,
             self._writable if writing else None,
         )
-        if slow and self._reading:
-            slow.when_room(self._resume)
         self._reading, self._writing = reading, writing
 
     def _resume(self) -> None:
+        self._awaits_room = False
         if not self._closed:
             self._go_on()
 

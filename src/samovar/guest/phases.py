@@ -7,6 +7,7 @@ It is at work from the time it joins, and at each invocation, until it asks for 
     INVOKE                                every part is at work; `on_invoke` is called
     `stream`                              HEAD, and what is written to it as PARTs
     `answer`, `fail`                      RESPONSE or ERROR; `on_answer` is called
+    all parts at rest after that          IDLE, if the answer went before
 
 The worker sends one INVOKE at a time, and none before READY.
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from samovar.guest.response_stream import ResponseStream
 from samovar.guest.wire import (
     ERROR,
+    IDLE,
     INIT_ERROR,
     INVOKE,
     READY,
@@ -63,6 +65,7 @@ class Phases:
         self._at_work: set[Part] = set()
         self.ready = False
         """Whether init is over."""
+        self._idle_due = False
         self.unanswered: str | None = None
         """The id of the invocation that is owed an answer."""
         self.on_ready: list[Callable[[Meta], None]] = []
@@ -94,12 +97,17 @@ class Phases:
             for on_runtime_rest in self.on_runtime_rest:
                 on_runtime_rest()
         self._at_work.discard(part)
-        if not self._at_work and not self.ready:
+        if self._at_work:
+            return
+        if not self.ready:
             self.ready = True
             meta: Meta = {"init_ms": (time.perf_counter() - self._begun) * 1e3}
             for on_ready in self.on_ready:
                 on_ready(meta)
             self._link.send(READY, meta)
+        elif self._idle_due:
+            self._idle_due = False
+            self._link.send(IDLE)
 
     def forget(self, part: Part) -> None:
         """See `Part.leave`."""
@@ -126,6 +134,9 @@ class Phases:
         self.unanswered = None
         for before_answer in self.before_answer:
             before_answer()
+        if self._at_work:
+            # The client is not to wait for what the program does before it asks for the next one.
+            self._idle_due = meta["pending"] = True
         self._link.send(kind, meta, body)
         for on_answer in self.on_answer:
             on_answer(kind, meta, body)

@@ -7,6 +7,8 @@ has the routes served and the instance's phases kept, and what a call means is h
     POST /runtime/invocation/ID/response     the response, in one piece or as a stream
     POST /runtime/invocation/ID/error        the invocation has failed
     POST /runtime/init/error                 init has failed
+    GET  /runtime/restore/next               initialised; answered after a restore from a snapshot
+    POST /runtime/restore/error              what had to be done after that has failed
 
 States, statuses and error documents are those of AWS's own emulator of the API:
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
@@ -48,23 +50,29 @@ _TRUNCATED = "Runtime.TruncatedResponse"
 
 
 class RuntimeApi:
-    """Adds its routes to `router`, and takes part in `phases` as the runtime."""
+    """Adds its routes to `router`, and takes part in `phases` as the runtime.
 
-    def __init__(self, phases: Phases, router: Router) -> None:
+    `snapshots`: see `RuntimeState`; nobody makes them yet."""
+
+    def __init__(self, phases: Phases, router: Router, snapshots: bool = False) -> None:
         self._phases = phases
         self._part = phases.join(is_runtime=True)
-        self._state = RuntimeState()
+        self._state = RuntimeState(snapshots)
         self._waiting: list[Exchange] = []
         """For their answer to /next, the oldest first."""
         self._invocation: tuple[Meta, bytes | bytearray] | None = None
         """Until it has been taken by the program."""
         self._taker: Exchange | None = None
         """Whom it is being sent to."""
+        self._restoring: Exchange | None = None
+        """For its answer to /restore/next."""
         phases.on_invoke.append(self._on_invoke)
         router.add("GET", f"{API}/invocation/next", self._next)
         router.add("POST", f"{API}/invocation/{{}}/response", self._response, self._begin_stream)
         router.add("POST", f"{API}/invocation/{{}}/error", self._error)
         router.add("POST", f"{API}/init/error", self._init_error)
+        router.add("GET", f"{API}/restore/next", self._restore_next)
+        router.add("POST", f"{API}/restore/error", self._restore_error)
 
     # ------------------------------------------------------------ events
 
@@ -112,6 +120,28 @@ class RuntimeApi:
         self._phases.fail_init(error_document(exchange.request))
         return _accept(exchange)
 
+    def _restore_next(self, exchange: Exchange) -> None:
+        try:
+            self._state.await_restore()
+        except InvalidTransitionError as error:
+            return _refuse(exchange, 403, "InvalidStateTransition", str(error))
+        self._restoring = exchange
+        return self._part.rest()
+
+    def restored(self) -> None:
+        """The instance, which was at rest at /restore/next, goes on from a snapshot."""
+        self._state.restore()
+        if self._restoring:
+            self._restoring.answer(200, b"")
+
+    def _restore_error(self, exchange: Exchange) -> None:
+        try:
+            self._state.fail_restore()
+        except InvalidTransitionError as error:
+            return _refuse(exchange, 403, "InvalidStateTransition", str(error))
+        self._phases.fail_init(error_document(exchange.request))
+        return _accept(exchange)
+
     def _begin_stream(self, exchange: Exchange, request_id: str) -> ResponseStream | None:
         headers = exchange.request.headers
         if headers.get(RESPONSE_MODE) != "streaming" or not self._state.may_respond(request_id):
@@ -122,7 +152,7 @@ class RuntimeApi:
 
     def _stream_broken(self) -> None:
         self._state.end_response()
-        self._phases.fail(_TRUNCATED, document(_TRUNCATED, "The response was cut off"))
+        self._fail(_TRUNCATED, document(_TRUNCATED, "The response was cut off"))
 
     def _response(self, exchange: Exchange, request_id: str) -> None:
         request = exchange.request
@@ -133,15 +163,15 @@ class RuntimeApi:
             return
         if ERROR_TYPE in request.trailers:
             text = stream_error_document(request.trailers)
-            self._phases.fail(error_type(request.trailers), text)
+            self._fail(error_type(request.trailers), text)
         else:
-            self._phases.answer(request.body)
+            self._answer(request.body)
         _accept(exchange)
 
     def _error(self, exchange: Exchange, request_id: str) -> None:
         request = exchange.request
         if self._ends(exchange, request_id, "error"):
-            self._phases.fail(error_type(request.headers), error_document(request))
+            self._fail(error_type(request.headers), error_document(request))
             _accept(exchange)
 
     def _ends(self, exchange: Exchange, request_id: str, what: str) -> bool:
@@ -156,17 +186,30 @@ class RuntimeApi:
             return False
         mode = exchange.request.headers.get(RESPONSE_MODE, "streaming")
         if exchange.request.too_large:
-            self._phases.fail("Function.ResponseSizeTooLarge", TOO_LARGE)
+            self._fail("Function.ResponseSizeTooLarge", TOO_LARGE)
             message = f"Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
             _refuse(exchange, 413, "RequestEntityTooLarge", message)
             return False
         if mode != "streaming":
             kind = "Runtime.InvalidResponseModeHeader"
             message = "Invalid function response mode"
-            self._phases.fail(kind, document(kind, message))
+            self._fail(kind, document(kind, message))
             _refuse(exchange, 400, "InvalidFunctionResponseMode", message)
             return False
         return True
+
+    def _answer(self, body: bytes | bytearray) -> None:
+        self._rest_if_asked()
+        self._phases.answer(body)
+
+    def _fail(self, kind: str, document: bytes | bytearray) -> None:
+        self._rest_if_asked()
+        self._phases.fail(kind, document)
+
+    def _rest_if_asked(self) -> None:
+        """A program may ask for its next event on a second connection beforehand."""
+        if self._waiting:
+            self._part.rest()
 
 
 def _nothing() -> None:

@@ -2,7 +2,9 @@
 
     Started ──ready──▶ Ready ──end──▶ ResponseSent ──ready──▶ Ready
        │                 └──begin_response──▶ InvocationResponse ──end_response──▶ ResponseSent
-       └──fail_init──▶ InitError
+       ├──fail_init──▶ InitError
+       └──await_restore──▶ RestoreReady ──restore──▶ Restoring ──ready──▶ Ready
+                                                        └──fail_restore──▶ RestoreError
 
 `Ready` is from a call of /next to the end of its invocation, or to the beginning of a streamed
 response; a response in one piece is at its end as it comes. States and messages are those of AWS's
@@ -13,6 +15,8 @@ from __future__ import annotations
 
 _STARTED, _INIT_ERROR, _READY, _SENT = "Started", "InitError", "Ready", "ResponseSent"
 _RESPONDING = "InvocationResponse"
+_RESTORE_READY, _RESTORING, _RESTORE_ERROR = "RestoreReady", "Restoring", "RestoreError"
+_NEVER_READY = (_INIT_ERROR, _RESPONDING, _RESTORE_READY, _RESTORE_ERROR)
 _RESULTS = {"response": "InvocationResponse", "error": "InvocationErrorResponse"}
 
 
@@ -27,27 +31,46 @@ class InvalidTransitionError(Exception):
 
 
 class RuntimeState:
-    """See the module. `request_id` is that of the newest invocation, None before the first."""
+    """See the module. `request_id` is that of the newest invocation, None before the first.
 
-    def __init__(self) -> None:
+    `snapshots`: the instance may be one that is restored from a snapshot."""
+
+    def __init__(self, snapshots: bool = False) -> None:
+        self._snapshots = snapshots
         self._state = _STARTED
         self._running = False
         self.request_id: str | None = None
 
-    def ready(self, *, delivered: bool) -> bool:
-        """/next; return whether it was the first. Asking again before an invocation was
-        `delivered` is allowed, as with two connections, or after one that broke."""
-        first = self._state == _STARTED
-        if self._state in (_INIT_ERROR, _RESPONDING) or (self._running and delivered):
+    def ready(self, *, delivered: bool) -> None:
+        """/next. Asking again before an invocation was `delivered` is allowed, as with two
+        connections, or after one that broke."""
+        if self._state in _NEVER_READY or (self._running and delivered):
             raise InvalidTransitionError(self._state, _READY)
         self._state = _READY
-        return first
 
     def fail_init(self) -> None:
         """/init/error."""
         if self._state != _STARTED:
             raise InvalidTransitionError(self._state, _INIT_ERROR)
         self._state = _INIT_ERROR
+
+    def await_restore(self) -> None:
+        """/restore/next."""
+        if not self._snapshots or self._state != _STARTED:
+            raise InvalidTransitionError(self._state, _READY)
+        self._state = _RESTORE_READY
+
+    def restore(self) -> None:
+        """It has been restored, and /restore/next is answered."""
+        if self._state != _RESTORE_READY:
+            raise InvalidTransitionError(self._state, _RESTORING)
+        self._state = _RESTORING
+
+    def fail_restore(self) -> None:
+        """/restore/error."""
+        if self._state != _RESTORING:
+            raise InvalidTransitionError(self._state, _RESTORE_ERROR)
+        self._state = _RESTORE_ERROR
 
     def begin(self, request_id: str) -> None:
         """An invocation is delivered."""

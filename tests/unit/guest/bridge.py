@@ -72,6 +72,10 @@ class Bridged:
             frames.append(self.frame())
         return frames
 
+    def rest(self) -> None:
+        """Wait until it can take the next invocation."""
+        assert self.frame() == (wire.IDLE, {}, b"")
+
     def ended(self) -> int:
         """Its exit status, or minus its signal; after reading whatever it still has to say."""
         while self.channel.recv(wire.RECV_BYTES):

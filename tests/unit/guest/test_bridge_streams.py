@@ -15,6 +15,7 @@ from tests.aws.runtimes import python_client
 from tests.unit.guest.bridge import Bridged, kinds, parts
 
 Start = Callable[[str], Bridged]
+PENDING = {"pending": True}
 STREAM = [wire.HEAD, wire.PART, wire.RESPONSE]
 
 
@@ -53,7 +54,7 @@ def test_a_stream_is_seen_as_it_is_written(start, tmp_path):
         (tmp_path / "go").write_text("!")
         assert instance.frame() == (wire.PART, {}, word)
     (tmp_path / "go").write_text("!")
-    assert instance.frame() == (wire.RESPONSE, {}, b"")
+    assert instance.frame() == (wire.RESPONSE, PENDING, b"")
 
 
 def test_a_large_stream_comes_in_parts_of_the_agreed_size(start):
@@ -71,6 +72,7 @@ def test_a_large_stream_comes_in_parts_of_the_agreed_size(start):
         assert parts(frames) == b"x" * count + b"y" * 3000
         assert max(len(body) for _, _, body in frames) <= wire.MAX_PART_BYTES
         assert len(frames) < 1000  # what came together went together
+        instance.rest()
 
 
 def test_a_stream_with_a_length_is_one_too(start):
@@ -143,9 +145,10 @@ def test_a_stream_that_breaks_off_has_failed_and_the_program_goes_on(start, how,
     frames = instance.answer()
     assert parts(frames)[:2] == b"te"
     assert (frames[-1][0], frames[-1][1]["type"]) == (wire.ERROR, "Runtime.TruncatedResponse")
+    instance.rest()
     instance.invoke("two")
     expected = [400, refusal] if refusal else None
-    assert instance.frame() == (wire.RESPONSE, {}, json.dumps(expected).encode())
+    assert instance.frame() == (wire.RESPONSE, PENDING, json.dumps(expected).encode())
 
 
 @pytest.mark.parametrize(
