@@ -124,6 +124,7 @@ class BridgedInstance:
         self._log_path = folder / "log"
         self._reader = wire.FrameReader()
         self._frames: list[wire.Frame] = []
+        self._at_work = False
         with theirs, self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _BRIDGE, str(SOURCES), str(theirs.fileno())],
@@ -147,7 +148,9 @@ class BridgedInstance:
         return self.read()
 
     def invoke(self, event: Any, request_id: str = "id-1") -> wire.Frame:
-        """Send INVOKE; return the answer."""
+        """Send INVOKE as soon as it is at rest; return the answer."""
+        if self._at_work:
+            assert self.read()[0] == wire.IDLE
         deadline_ms = int(time.time() * 1e3) + 60_000
         meta = {"id": request_id, "arn": "arn:aws:lambda:x", "deadline_ms": deadline_ms}
         self.send(wire.INVOKE, meta, json.dumps(event).encode())
@@ -169,7 +172,9 @@ class BridgedInstance:
             if not data:
                 raise EOFError
             self._frames += self._reader.feed(data)
-        return self._frames.pop(0)
+        frame = self._frames.pop(0)
+        self._at_work = "pending" in frame[1]
+        return frame
 
     def wait(self) -> int:
         """For its end; the exit status, negative for a signal."""
