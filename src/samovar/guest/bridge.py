@@ -170,10 +170,22 @@ class _Bridge:
     def _start_program(self, init: Meta, env: Mapping[str, str], extended: Extended) -> None:
         entry = _programs[init["runtime"]]
         program = Program(entry, init["task_root"], init.get("opt", "/opt"))
+        connection = self._connection() if program.connected else None
         try:
             os.chdir(init["task_root"])
-            pid = program.start(env, extended.program_output_fd)
+            connection_fd = connection.fileno() if connection else None
+            pid = program.start(env, extended.program_output_fd, connection_fd)
         except EntrypointError as error:
             self._fail_init(_InitError("Runtime.InvalidEntrypoint", str(error)))
             return
+        finally:
+            if connection:
+                connection.close()
         extended.program_started(ChildProcess(self._reactor, pid, extended.program_ended))
+
+    def _connection(self) -> socket.socket:
+        """To the Runtime API, for a program that is to begin with one."""
+        assert self._listener
+        ours, theirs = socket.socketpair()
+        self._listener.adopt(ours)
+        return theirs

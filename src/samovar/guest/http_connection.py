@@ -81,7 +81,8 @@ class Connection:
         sink_for: Callable[[Request], BodySink | None] = _no_sink,
     ) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._max_body_bytes = max_body_bytes
         self._sink_for = sink_for

@@ -263,6 +263,10 @@ class HttpListener:
         self.router = router
         reactor.watch(sock, self._accept)
 
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a client that is connected already."""
+        self._clients.add(_Client(self, sock))
+
     def finish(self) -> bool:
         """Handle what has been said by now; for when the program has ended. True if that was all,
         False if it is to be called again when there is room for more."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 RUNTIME_DIRECTORY = "/var/runtime"
+CONNECTION_FD = 3
 _OWN_BOOTSTRAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstraps")
 
 _TO_DEFAULT = {signal.SIGPIPE, signal.SIGXFSZ}
@@ -30,12 +31,18 @@ class Program:
 
     `entry` comes from the sandbox's table of runtimes: `argv`, empty for the function's own
     `bootstrap`, and `environment`. In both, `{bootstraps}` stands for the folder of our own
-    bootstraps, `{task_root}` for that of the code and `{opt}` for that of the layers."""
+    bootstraps, `{task_root}` for that of the code and `{opt}` for that of the layers. `connected`,
+    where it is there and true: one of ours that begins with a connection to the Runtime API."""
 
     def __init__(self, entry: Mapping[str, Any], task_root: str, opt: str = "/opt") -> None:
         self._entry = entry
         self._task_root = task_root
         self._opt = opt
+
+    @property
+    def connected(self) -> bool:
+        """Whether `start` is to be given a connection to the Runtime API."""
+        return bool(self._entry.get("connected"))
 
     @staticmethod
     def shown_files() -> dict[str, bytes]:
@@ -48,9 +55,15 @@ class Program:
                     shown[f"{RUNTIME_DIRECTORY}/{name}"] = file.read()
         return shown
 
-    def start(self, env: Mapping[str, str], output_fd: int | None = None) -> int:
+    def start(
+        self,
+        env: Mapping[str, str],
+        output_fd: int | None = None,
+        connection_fd: int | None = None,
+    ) -> int:
         """Return its pid. Raises `EntrypointError`. The function's own settings win over the
-        runtime's. `output_fd` becomes its stdout and stderr; None: ours.
+        runtime's. `output_fd` becomes its stdout and stderr; None: ours. `connection_fd`
+        becomes its descriptor 3.
 
         A wrapper script is started in place of a runtime of ours, with the command line as its
         arguments: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper
@@ -60,8 +73,10 @@ class Program:
             argv = [env[WRAPPER], *argv]
         argv = argv or [self._own_bootstrap()]
         preset = {k: self._expand(text) for k, text in self._entry["environment"].items()}
-        outputs = () if output_fd is None else (1, 2)
-        actions = [(os.POSIX_SPAWN_DUP2, output_fd, fd) for fd in outputs]
+        given = {1: output_fd, 2: output_fd, CONNECTION_FD: connection_fd}
+        actions = [
+            (os.POSIX_SPAWN_DUP2, fd, number) for number, fd in given.items() if fd is not None
+        ]
         try:
             return os.posix_spawn(
                 argv[0], argv, {**preset, **env}, file_actions=actions, setsigdef=_TO_DEFAULT

@@ -9,50 +9,31 @@
 'use strict';
 
 const fs = require('node:fs');
-const http = require('node:http');
 const path = require('node:path');
 const util = require('node:util');
 const { pathToFileURL } = require('node:url');
+const { call, next } = require('./node_client.cjs');
 
-const [HOST, PORT] = process.env.AWS_LAMBDA_RUNTIME_API.split(':');
-const API = '/2018-06-01/runtime';
 const TASK_ROOT = process.env.LAMBDA_TASK_ROOT;
 const EXIT_UNHANDLED_REJECTION = 128;
 const EXIT_UNCAUGHT_EXCEPTION = 129;
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
+const MAJOR = Number(process.versions.node.split('.')[0]);
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
-const { request: httpRequest } = http;
 const { exit } = process;
 const stringify = JSON.stringify;
 const parse = JSON.parse;
 
 let requestId; // of the invocation that is running, or was the last
-
-// ------------------------------------------------------------------ the Runtime API
-
-function call(method, where, headers, body) {
-  return new Promise((resolve, reject) => {
-    const options = { agent, host: HOST, port: PORT, method, path: API + where, headers };
-    const request = httpRequest(options, (response) => {
-      const chunks = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () =>
-        resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) }),
-      );
-    });
-    request.on('error', reject);
-    request.end(body);
-  });
-}
+let stream; // what it streams its response to
 
 function post(where, text, errorType) {
-  const body = Buffer.from(text);
-  const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length };
+  const headers = { 'Content-Type': 'application/json' };
   if (errorType) {
     headers['Lambda-Runtime-Function-Error-Type'] = errorType.replace(/[^\x20-\x7e]/g, '?').slice(0, 512);
   }
-  return call('POST', where, headers, body);
+  return call('POST', where, headers, text);
 }
 
 function postError(where, error) {
@@ -75,6 +56,7 @@ const UserCodeSyntaxError = named('UserCodeSyntaxError');
 const UnhandledPromiseRejection = named('UnhandledPromiseRejection');
 const NodeJsExit = named('NodeJsExit');
 const MarshalError = named('MarshalError');
+const CallbackHandlerDeprecated = named('CallbackHandlerDeprecated');
 
 // An error's document. The error is the function's: its properties may be anything, and may throw.
 function describe(error) {
@@ -187,7 +169,37 @@ async function loadHandler(full) {
   for (const name of base.slice(dot + 1).split('.')) found = found && found[name];
   if (!found) throw new HandlerNotFound(`${full} is undefined or not exported`);
   if (typeof found !== 'function') throw new HandlerNotFound(`${full} is not a function`);
+  if (MAJOR >= 24 && found.length === 3 && !found[STREAMING]) {
+    throw new CallbackHandlerDeprecated(
+      'ERROR: AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. ' +
+        'You need to modify this function to use a supported handler signature to use Node.js 24 or later. ' +
+        'For more information see https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.',
+    );
+  }
   return found;
+}
+
+// What functions find in `awslambda`.
+function offerStreaming() {
+  if (['1', 'true'].includes(process.env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) return;
+  globalThis.awslambda = {
+    streamifyResponse(handler, options) {
+      handler[STREAMING] = 'response';
+      if (typeof options?.highWaterMark === 'number') handler[HIGH_WATER_MARK] = options.highWaterMark;
+      return handler;
+    },
+    HttpResponseStream: {
+      // Status, headers and cookies go before the body: as JSON that ends in eight NULs.
+      from(responseStream, prelude) {
+        responseStream.setContentType('application/vnd.awslambda.http-integration-response');
+        responseStream._onBeforeFirstWrite = (write) => {
+          write(stringify(prelude));
+          write(new Uint8Array(8));
+        };
+        return responseStream;
+      },
+    },
+  };
 }
 
 // ------------------------------------------------------------------ one invocation
@@ -207,10 +219,11 @@ function contextOf(headers, settle) {
     identity: json('lambda-runtime-cognito-identity'),
     invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
     awsRequestId: requestId,
+    tenantId: headers['lambda-runtime-aws-tenant-id'],
     getRemainingTimeInMillis: () => deadline - Date.now(),
     succeed: (result) => settle(null, result, true),
     fail: (error) => settle(error || 'handled', undefined, true),
-    done: (error, result) => settle(error, result, false),
+    done: (error, result) => settle(error, result, true),
   };
 }
 
@@ -218,7 +231,7 @@ function contextOf(headers, settle) {
 function run(handler, answer) {
   const id = requestId;
   const where = `/invocation/${id}`;
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     let settled = false;
     const send = (error, result) => {
       onIdle(undefined);
@@ -231,8 +244,7 @@ function run(handler, answer) {
         }
       }
       if (text === undefined) writeLine('ERROR', `Invoke Error \t${errorText(error)}`);
-      const sent = text === undefined ? postError(`${where}/error`, error) : post(`${where}/response`, text);
-      sent.then(resolve, reject);
+      resolve(text === undefined ? postError(`${where}/error`, error) : post(`${where}/response`, text));
     };
     const settle = (error, result, atOnce) => {
       if (settled) return;
@@ -261,6 +273,29 @@ function run(handler, answer) {
   });
 }
 
+// Resolves when the invocation is answered and the next one may come.
+async function runStreaming(handler, answer) {
+  const { ResponseStream } = require('./node_stream.cjs');
+  stream = new ResponseStream(requestId, handler[HIGH_WATER_MARK]);
+  const { succeed, fail, done, ...context } = contextOf(answer.headers);
+  try {
+    const idle = new Promise((_, reject) => onIdle(() => reject('Response stream is not finished.')));
+    const returned = handler(parse(answer.body), stream, context);
+    if (typeof returned?.then !== 'function') throw 'Streaming does not support non-async handlers.';
+    const result = await Promise.race([returned, idle]);
+    if (result !== undefined) writeLine('WARN', 'Streaming handlers ignore return values.');
+    await Promise.race([stream.answered, idle]);
+  } catch (error) {
+    onIdle(undefined);
+    writeLine('ERROR', `Invoke Error \t${errorText(error)}`);
+    stream.fail(describe(error));
+    await stream.answered;
+  }
+  stream = undefined;
+  if (context.callbackWaitsForEmptyEventLoop) await new Promise(onIdle);
+  else onIdle(undefined);
+}
+
 let whenIdle;
 
 // What is to happen when the event loop has nothing left to do.
@@ -280,9 +315,14 @@ function failFor(exitStatus, wrap) {
   return (cause) => {
     const error = wrap(cause);
     writeLine('ERROR', `${exitStatus === EXIT_UNCAUGHT_EXCEPTION ? 'Uncaught Exception' : 'Unhandled Promise Rejection'} \t${errorText(error)}`);
-    const where = requestId === undefined ? '/init/error' : `/invocation/${requestId}/error`;
     const end = () => exit(exitStatus);
-    postError(where, error).then(end, end);
+    if (stream) {
+      stream.fail(describe(error));
+      stream.answered.then(end, end);
+      return;
+    }
+    const where = requestId === undefined ? '/init/error' : `/invocation/${requestId}/error`;
+    Promise.resolve(postError(where, error)).then(end, end);
   };
 }
 
@@ -294,6 +334,7 @@ async function main() {
     'unhandledRejection',
     failFor(EXIT_UNHANDLED_REJECTION, (reason) => Object.assign(new UnhandledPromiseRejection(reason), { reason })),
   );
+  offerStreaming();
   let handler;
   try {
     handler = await loadHandler(process.env._HANDLER);
@@ -303,12 +344,13 @@ async function main() {
     exit(1);
   }
   for (;;) {
-    const answer = await call('GET', '/invocation/next', {});
+    const answer = await next();
     requestId = answer.headers['lambda-runtime-aws-request-id'];
     const traceId = answer.headers['lambda-runtime-trace-id'];
     if (traceId) process.env._X_AMZN_TRACE_ID = traceId;
     else delete process.env._X_AMZN_TRACE_ID;
-    await run(handler, answer);
+    await (handler[STREAMING] ? runStreaming : run)(handler, answer);
+    await new Promise(setImmediate); // what is ready to run does so in this invocation
   }
 }
 

@@ -38,10 +38,15 @@ class Offer:
     argv: Sequence[str] = ()
     """The bridge's program; empty: the function's own `bootstrap`. See `guest.program`."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    connected: bool = False
 
     def program(self) -> dict[str, object]:
         """What the bridge is told."""
-        return {"argv": list(self.argv), "environment": dict(self.environment)}
+        return {
+            "argv": list(self.argv),
+            "environment": dict(self.environment),
+            "connected": self.connected,
+        }
 
 
 Found = Mapping[str, str]
@@ -59,6 +64,8 @@ class Entry:
     argv: Sequence[str] = ()
     """`{program}` is what was found, `{version}` its version; the rest as in `guest.program`."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    connected: bool = False
+    """Whether it is given a connection to the Runtime API: see `guest.program`."""
 
 
 def offers(search_path: str, python_loop: str) -> dict[str, Offer]:
@@ -94,6 +101,7 @@ def _offer(entry: Entry, program: str, version: str, bridge: str) -> Offer:
         loop=BRIDGE,
         argv=[fill(word) for word in entry.argv],
         environment={name: fill(text) for name, text in entry.environment.items()},
+        connected=entry.connected,
     )
 
 
@@ -154,5 +162,6 @@ TABLE = (
             "NODE_PATH": "{opt}/nodejs/node{version}/node_modules:{opt}/nodejs/node_modules:"
             "/var/runtime/node_modules:/var/runtime:{task_root}",
         },
+        connected=True,
     ),
 )
