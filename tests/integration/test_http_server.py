@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from samovar.frontend.client_stream import ClientStream
 from samovar.http_server import MAX_HEAD_BYTES, HttpServer
 
 
@@ -25,9 +26,9 @@ async def echo(scope, receive, send):
 
 
 @contextlib.asynccontextmanager
-async def serving(**limits):
+async def serving(application=echo, **limits):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = HttpServer(echo, **limits)
+        server = HttpServer(application, **limits)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         yield listener.getsockname()
         server.should_exit = True
@@ -42,7 +43,7 @@ async def address():
 
 @contextlib.asynccontextmanager
 async def connected(address):
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*address, limit=1 << 20)
     try:
         yield reader, writer
     finally:
@@ -106,3 +107,80 @@ async def test_pipelined_requests_are_answered_in_order(address):
         for body in (b"1", b"2", b"3"):
             await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(1) == body
+
+
+# ---------------------------------------------------------------- streams
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PART = b"x" * 65536
+
+
+class Streaming:
+    """An application that streams parts without end, or so many of them."""
+
+    def __init__(self, parts=None, *, cut=False):
+        self.parts = parts
+        self.cut = cut
+        self.sent = 0
+        self.over = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        stream = ClientStream(send)
+        await stream.begin(200, [("x-a", "b")])
+        while self.sent != self.parts:
+            await stream.write(PART)
+            self.sent += 1
+            await asyncio.sleep(0)
+        if not self.cut:
+            await stream.end()
+        self.over.set()
+
+
+async def test_a_stream_arrives_whole_and_the_connection_stays():
+    async with serving(Streaming(parts=3)) as address, connected(address) as (reader, writer):
+        writer.write(GET)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked\r\n" in head
+        body = await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert body.count(b"x") == 3 * len(PART)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+
+
+async def test_a_stream_that_is_not_ended_is_cut_off_and_that_is_no_error(capfd, caplog):
+    application = Streaming(parts=2, cut=True)
+    async with serving(application) as address, connected(address) as (reader, writer):
+        writer.write(GET)
+        async with asyncio.timeout(20):
+            body = await reader.read(-1)
+        assert body.count(b"x") == 1 + 2 * len(PART)  # with that of its own header
+        assert not body.endswith(b"0\r\n\r\n")
+    assert (caplog.records, capfd.readouterr().err) == ([], "")
+
+
+async def test_a_client_that_does_not_read_makes_the_stream_wait():
+    application = Streaming()
+    async with serving(application) as address, connected(address) as (reader, writer):
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        before = -1
+        while application.sent != before:  # until the sockets are full
+            before = application.sent
+            async with connected(address) as (other, _):
+                other.feed_eof()
+                for _ in range(1000):
+                    await asyncio.sleep(0)
+        assert application.sent * len(PART) < 64 << 20
+        writer.transport.abort()
+        application.parts = application.sent + 1000
+        async with asyncio.timeout(20):
+            await application.over.wait()  # the rest is thrown away
+
+
+async def test_a_client_that_never_reads_is_cut_off():
+    application = Streaming(parts=10_000)  # far more than sockets hold
+    async with serving(application, request_limit_s=0.1) as address:
+        with socket.create_connection(address) as client:
+            client.sendall(GET)
+            async with asyncio.timeout(20):
+                await application.over.wait()

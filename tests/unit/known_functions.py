@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,9 +152,11 @@ class FrontDoor:
         gone: bool = False,
         stays: bool = False,
         headers: Mapping[str, str] | None = None,
+        watch: Callable[[MutableMapping[str, Any]], Awaitable[None]] | None = None,
     ) -> Answer:
         """One request; `body` in the pieces given. The client leaves as soon as it has sent its
-        request, unless it `stays`; `gone`: in the midst of it."""
+        request, unless it `stays`; `gone`: in the midst of it. `watch` sees what is sent to it,
+        and may be slow."""
         path, _, query = target.partition("?")
         known = {"host": "127.0.0.1:9000", **(headers or {})}
         if signed:
@@ -181,6 +183,8 @@ class FrontDoor:
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
         async def send(message: MutableMapping[str, Any]) -> None:
+            if watch is not None:
+                await watch(message)
             if message["type"] == "http.response.start":
                 assert answer.status == 0, "a response begins once"
                 answer.status = message["status"]

@@ -109,6 +109,7 @@ class Endpoint:
     def answers(self) -> Iterator[None]:
         """Turns whatever a botocore call raises inside it into a `CommandError`."""
         from botocore import exceptions
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
@@ -121,7 +122,7 @@ class Endpoint:
             ) from error
         except exceptions.ConnectionError as error:
             raise self.unreachable() from error
-        except exceptions.HTTPClientError as error:
+        except (exceptions.HTTPClientError, HTTPError) as error:  # urllib3's: in mid-stream
             raise CommandError(
                 f"{self.url} closed the connection unanswered", "look at the server's own log"
             ) from error

@@ -12,7 +12,7 @@ from samovar.cli.endpoint import INVOKE_TIMEOUT_S, Endpoint
 from samovar.cli.failure import CommandError
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda.type_defs import InvocationResponseTypeDef
+    from collections.abc import Mapping
 
 
 def invoke(
@@ -49,6 +49,41 @@ def invoke(
     sys.stdout.buffer.flush()
 
 
+def stream(
+    endpoint: Endpoint,
+    name: str,
+    payload: bytes,
+    *,
+    qualifier: str | None,
+    show_log: bool,
+    show_start: bool,
+) -> None:
+    """Call the function and print its answer as it comes, byte for byte. Raises `CommandError`
+    where it or the server failed."""
+    request: dict[str, Any] = {"FunctionName": name, "Payload": payload}
+    if qualifier:
+        request["Qualifier"] = qualifier
+    if show_log:
+        request["LogType"] = "Tail"
+    client = endpoint.lambda_client(timeout_s=INVOKE_TIMEOUT_S)
+    complete: Any = None
+    with endpoint.answers():
+        answer = client.invoke_with_response_stream(**request)
+        for event in answer["EventStream"]:
+            if "PayloadChunk" in event:
+                sys.stdout.buffer.write(event["PayloadChunk"]["Payload"])
+                sys.stdout.buffer.flush()
+            complete = event.get("InvokeComplete", complete)
+    if complete is None:
+        raise CommandError(f"the response of {name} was cut off", "look at the server's own log")
+    if show_log:
+        sys.stderr.write(base64.b64decode(complete.get("LogResult", "")).decode(errors="replace"))
+    if show_log or show_start:
+        sys.stderr.write(_start_line(answer))
+    if kind := complete.get("ErrorCode"):
+        raise CommandError(_failure(name, kind, complete.get("ErrorDetails", "").encode()))
+
+
 def read_payload(payload: str) -> bytes:
     """The event that `--payload` names: JSON itself, `@file`, or `-` for stdin."""
     try:
@@ -73,7 +108,7 @@ def read_payload(payload: str) -> bytes:
     return raw
 
 
-def _start_line(answer: InvocationResponseTypeDef) -> str:
+def _start_line(answer: Mapping[str, Any]) -> str:
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     parts = (headers.get("x-samovar-start"), headers.get("server-timing"))
     said = "  ".join(part for part in parts if part)

@@ -180,6 +180,9 @@ def invoke(
     ] = False,
     log: Annotated[bool, typer.Option("--log", help="Print its log to stderr, too.")] = False,
     qualifier: Annotated[str | None, typer.Option(help="A version or an alias.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print its answer as it comes, as it is.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say whether it was warm, and where time went.")
     ] = False,
@@ -187,6 +190,18 @@ def invoke(
     """Call a function with an event; print its answer."""
     from samovar.cli import invoke as verb
 
+    if stream:
+        if asynchronous:
+            raise CommandError("--stream and --async exclude each other", exit_status=2)
+        verb.stream(
+            _endpoint(context),
+            name,
+            verb.read_payload(payload),
+            qualifier=qualifier,
+            show_log=log,
+            show_start=verbose,
+        )
+        return
     verb.invoke(
         _endpoint(context),
         name,
