@@ -69,6 +69,11 @@ class Config:
     and local names always do."""
     search_path: str = "/usr/local/bin:/usr/bin:/bin"
     """Where interpreters are looked for: PATH, unless set."""
+    end_with_stdin: bool = False
+    """Stop as on SIGTERM when stdin ends: whoever started the server has gone."""
+    terminal: str = ""
+    """Without isolation only: the path of a terminal where a function's breakpoint() speaks to a
+    person. Functions have an hour then."""
 
     @classmethod
     def from_sources(cls, environ: Mapping[str, str] = os.environ, **flags: Any) -> Config:
@@ -116,6 +121,8 @@ class Config:
         for name, low, high in bounds:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} must be between {low} and {high}")
+        if self.terminal and self.isolation is not IsolationMode.NONE:
+            raise ConfigError("a terminal for functions needs isolation none")
 
 
 def _convert(name: str, kind: Any, given: Any) -> Any:

@@ -184,6 +184,9 @@ class LogStore(Protocol):
         """The newest whole lines. Blocks: call it in a thread."""
         ...
 
-    def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
-        """What is appended from now on, until cancelled."""
+    async def follow(
+        self, function: FunctionId, *, tail_bytes: int = 0
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """What `read` gives, and then all that is appended after it, until cancelled: nothing is
+        missed in between, and nothing told twice."""
         ...

@@ -39,6 +39,7 @@ from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import PlatformError
 from samovar.model.instance import WorkerId
+from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S
 from samovar.placement.planner import Planner
 from samovar.sandbox.process.driver import ProcessSandbox
 from samovar.store.database import Database
@@ -87,6 +88,7 @@ class Platform:
     manager: PoolManager
     worker: LocalWorker
     sandbox: ProcessSandbox
+    logs: FileLogStore
 
 
 async def _serve(config: Config, listener: socket.socket) -> None:
@@ -95,7 +97,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
         example = None
         if config.examples:
             example = await deploy_examples(built.control)
-        stop = _stop_signal()
+        stop = _stop_signal(config.end_with_stdin)
         server = HttpServer(built.application)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.serve(sockets=[listener]))
@@ -108,6 +110,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
             built.application.draining = True
             await built.manager.drain(config.drain_timeout_s)
             await built.worker.stop_all()
+            await built.logs.close()  # or those who follow them would keep the server
             server.should_exit = True
             await serving
 
@@ -133,7 +136,16 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         stack.push_async_callback(sandbox.close)
         manager_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
         memory_mib = config.promised_memory_mib(machine_memory_mib())
-        worker = LocalWorker(WorkerId("local"), sandbox, cache, logs, memory_mib)
+        init_limit_s = AT_TERMINAL_LIMIT_S if config.terminal else INIT_LIMIT_S
+        worker = LocalWorker(
+            WorkerId("local"),
+            sandbox,
+            cache,
+            logs,
+            memory_mib,
+            init_limit_s=init_limit_s,
+            terminal=config.terminal or None,
+        )
         ledger = ConcurrencyLedger(config.account_concurrency, await store.reserved_concurrencies())
         manager = PoolManager(
             [worker],
@@ -141,6 +153,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             ledger,
             idle_timeout_s=config.idle_timeout_s,
             queue_timeout_s=config.queue_timeout_s,
+            init_limit_s=init_limit_s,
         )
         await manager_stack.enter_async_context(manager)
         await manager_stack.enter_async_context(worker)  # stops its instances before the manager
@@ -166,7 +179,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
-        yield Platform(application, control, manager, worker, sandbox)
+        yield Platform(application, control, manager, worker, sandbox, logs)
 
 
 def _sandbox(config: Config) -> ProcessSandbox:
@@ -251,9 +264,17 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _stop_signal() -> asyncio.Event:
+def _stop_signal(end_with_stdin: bool) -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def read_stdin() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            stop.set()
+
+    if end_with_stdin:
+        loop.add_reader(0, read_stdin)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop

@@ -205,15 +205,33 @@ async def test_only_the_platforms_user_may_read_what_functions_print(
 
 async def test_following_gives_what_is_appended_from_now_on(store: FileLogStore) -> None:
     store.append(F, b"before\n")
-    news = store.follow(F)
+    _, news = await store.follow(F)
     store.append(F, b"one\n")
     store.append(G, b"other\n")
     await asyncio.to_thread(store.append, F, b"two\n")
     assert [await anext(news), await anext(news)] == [b"one\n", b"two\n"]
 
 
+async def test_nothing_is_missed_between_what_is_read_and_what_is_followed(
+    store: FileLogStore,
+) -> None:
+    lines = [b"line %04d\n" % number for number in range(2000)]
+
+    def print_all() -> None:
+        for line in lines:
+            store.append(F, line)
+
+    printing = asyncio.create_task(asyncio.to_thread(print_all))
+    followed = [await store.follow(F, tail_bytes=EVERYTHING) for _ in range(20)]
+    await printing
+    for text, news in followed:
+        while not text.endswith(lines[-1]):
+            text += await anext(news)
+        assert text == b"".join(lines)
+
+
 async def test_following_waits_for_what_is_to_come(store: FileLogStore) -> None:
-    news = store.follow(F)
+    _, news = await store.follow(F)
     waiting = asyncio.ensure_future(anext(news))
     store.append(F, b"one\n")
     assert await waiting == b"one\n"
@@ -221,7 +239,7 @@ async def test_following_waits_for_what_is_to_come(store: FileLogStore) -> None:
 
 async def test_a_slow_follower_is_told_what_it_missed(directory: Path) -> None:
     store = FileLogStore(directory, buffer_bytes=10)
-    news = store.follow(F)
+    _, news = await store.follow(F)
     for text in (b"12345\n", b"too long\n", b"123\n"):
         store.append(F, text)
     await store.close()
@@ -233,15 +251,15 @@ async def test_a_slow_follower_is_told_what_it_missed(directory: Path) -> None:
 
 
 async def test_those_who_follow_are_let_go_at_the_end(store: FileLogStore) -> None:
-    following = [store.follow(F) for _ in range(3)]
+    following = [await store.follow(F) for _ in range(3)]
     await store.close()
-    for news in (*following, store.follow(F)):
+    for _, news in (*following, await store.follow(F), await store.follow(F, tail_bytes=1)):
         with pytest.raises(StopAsyncIteration):
             await anext(news)
 
 
 async def test_a_follower_that_went_away_is_forgotten(store: FileLogStore) -> None:
-    news = store.follow(F)
+    _, news = await store.follow(F)
     store.append(F, b"one\n")
     assert await anext(news) == b"one\n"
     del news

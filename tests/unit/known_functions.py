@@ -100,7 +100,12 @@ class Logs:
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
         return self.text[-max_bytes:]
 
-    async def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
+    async def follow(
+        self, function: FunctionId, *, tail_bytes: int = 0
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        return self.read(function, max_bytes=tail_bytes), self._news()
+
+    async def _news(self) -> AsyncIterator[bytes]:
         for text in self.feed:
             yield text
         if self.endless:

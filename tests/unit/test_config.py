@@ -38,3 +38,10 @@ def test_oversubscription_multiplies_what_is_given_and_what_is_found():
 def test_allowed_hosts_are_names_and_nothing_else():
     names = Config(allowed_hosts="a.example, b.example,").host_names
     assert names == {"127.0.0.1", "a.example", "b.example"}
+
+
+def test_a_terminal_is_for_functions_without_isolation_alone():
+    for mode in ("auto", "process"):
+        with pytest.raises(ConfigError, match="terminal"):
+            Config.from_sources({}, isolation=mode, terminal="/dev/pts/0")
+    assert Config.from_sources({}, isolation="none", terminal="/dev/pts/0").terminal

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from samovar.frontend.own import MAX_TAIL_BYTES
+from samovar.ports import InitFailedError
 from tests.unit.known_functions import front_door
 
 CODE = "ab" * 32
@@ -64,6 +65,32 @@ async def test_what_is_not_there_is_a_404(target):
     async with front_door() as door:
         door.packages.known[CODE] = b"PK"
         assert (await door.ask("GET", f"/_samovar/{target}", signed=False)).status == 404
+
+
+async def test_an_instance_is_initialised_and_kept_for_the_next_call():
+    async with front_door() as door:
+        door.returns(b"1")
+        answer = await door.ask("POST", "/_samovar/init/f", signed=False)
+        assert answer.status == 200
+        assert (await door.invoke())["x-samovar-start"] == "warm"
+
+
+@pytest.mark.parametrize("document", [b'{"errorType": "T", "errorMessage": "M"}', b"[", b"{}"])
+async def test_an_init_that_fails_says_why(document):
+    async with front_door() as door:
+        door.worker.failures = [InitFailedError(document)]
+        answer = await door.ask("POST", "/_samovar/init/f", signed=False)
+        known = document.startswith(b'{"errorType"')
+        expected = "T" if known else "Runtime.Unknown"
+        assert (answer.status, json.loads(answer.body)["code"]) == (502, expected)
+
+
+@pytest.mark.parametrize(("method", "name"), [("GET", "f"), ("POST", "g"), ("POST", "")])
+async def test_what_is_not_there_is_not_initialised(method, name):
+    async with front_door() as door:
+        answer = await door.ask(method, f"/_samovar/init/{name}", signed=False)
+        assert answer.status == 404
+        assert door.worker.starting == []
 
 
 async def test_the_newest_log_of_a_function_is_text():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from samovar.cli.endpoint import Endpoint
 from samovar.cli.failure import CommandError
-from samovar.cli.package import HANDLER_FUNCTIONS, Package, build
+from samovar.cli.package import HANDLER_FUNCTIONS, Package, PackageError, build
 from samovar.cli.progress import working
 
 if TYPE_CHECKING:
@@ -51,16 +51,23 @@ def deploy(endpoint: Endpoint, path: Path, name: str | None, settings: Settings)
     with working(f"packing {path}"):
         package = build(path)
     name = name or package.name
-    client = endpoint.lambda_client()
+    with working(f"deploying {name}, {len(package.zip_bytes) / 1e3:,.0f} kB"):
+        done = put(endpoint, endpoint.lambda_client(), name, package, settings)
+    return f"{name} {done or 'is up to date'}; call it with: samovar invoke {name}"
+
+
+def put(
+    endpoint: Endpoint, client: LambdaClient, name: str, package: Package, settings: Settings
+) -> str:
+    """Make the function `name` that; return what was done when it is active, "" for nothing."""
     with endpoint.answers():
         current = _current(client, name)
         if current is None:
             done = _create(endpoint, client, name, package, settings)
         else:
             done = _update(client, name, package, settings, current)
-        with working(f"waiting till {name} is active"):
-            _wait(client, name, "function_active_v2")
-    return f"{name} {done}; call it with: samovar invoke {name}"
+        _wait(client, name, "function_active_v2")
+    return done
 
 
 def parse_environment(assignments: list[str]) -> dict[str, str]:
@@ -91,13 +98,12 @@ def _create(
         handler=settings.handler or package.handler or _no_handler(),
         runtime=settings.runtime or _newest_python(endpoint),
     )
-    with working(f"uploading {len(package.zip_bytes) / 1e3:,.0f} kB"):
-        client.create_function(
-            FunctionName=name,
-            Role=ROLE,
-            Code={"ZipFile": package.zip_bytes},
-            **settings.as_request(),
-        )
+    client.create_function(
+        FunctionName=name,
+        Role=ROLE,
+        Code={"ZipFile": package.zip_bytes},
+        **settings.as_request(),
+    )
     return "created"
 
 
@@ -112,9 +118,8 @@ def _update(
     changed = []
     _wait(client, name, "function_updated_v2")
     if current["CodeSha256"] != package.code_sha256:
-        with working(f"uploading {len(package.zip_bytes) / 1e3:,.0f} kB"):
-            client.update_function_code(FunctionName=name, ZipFile=package.zip_bytes)
-            _wait(client, name, "function_updated_v2")
+        client.update_function_code(FunctionName=name, ZipFile=package.zip_bytes)
+        _wait(client, name, "function_updated_v2")
         changed.append("code")
     if settings.handler is None and not package.may_hold(current["Handler"]):
         settings = replace(settings, handler=package.handler or _no_handler())
@@ -123,7 +128,7 @@ def _update(
         client.update_function_configuration(FunctionName=name, **wanted)
         _wait(client, name, "function_updated_v2")
         changed.append("configuration")
-    return f"updated ({' and '.join(changed)})" if changed else "is up to date"
+    return f"updated ({' and '.join(changed)})" if changed else ""
 
 
 def _wait(client: LambdaClient, name: str, condition: Any) -> None:
@@ -155,8 +160,6 @@ def _newest_python(endpoint: Endpoint) -> str:
 
 def _no_handler() -> str:
     functions = " or ".join(f"`{name}`" for name in HANDLER_FUNCTIONS)
-    raise CommandError(
-        "no handler found",
-        f"define {functions} in app.py, or say --handler module.function",
-        exit_status=2,
+    raise PackageError(
+        "no handler found", f"define {functions} in app.py, or say --handler module.function"
     )

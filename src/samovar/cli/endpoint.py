@@ -135,12 +135,14 @@ class Endpoint:
 
     def health(self) -> dict[str, Any]:
         """`GET /_samovar/health`."""
-        with self.get("/_samovar/health") as response:
+        with self.ask("/_samovar/health") as response:
             answer = json.loads(response.read())
         return answer if isinstance(answer, dict) else {}
 
     @contextlib.contextmanager
-    def get(self, path: str, timeout_s: float | None = 30.0) -> Iterator[HTTPResponse]:
+    def ask(
+        self, path: str, timeout_s: float | None = 30.0, method: str = "GET"
+    ) -> Iterator[HTTPResponse]:
         """A 200 answer of Samovar's own API, to be read. Raises `CommandError` for any other."""
         import http.client
 
@@ -152,7 +154,7 @@ class Endpoint:
             try:
                 connection.connect()
                 connection.sock.settimeout(timeout_s)
-                connection.request("GET", parts.path.rstrip("/") + path)
+                connection.request(method, parts.path.rstrip("/") + path)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self.unreachable() from error

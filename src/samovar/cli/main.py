@@ -44,7 +44,8 @@ class LogFormat(StrEnum):
 class Global:
     """The flags before the verb."""
 
-    endpoint: str
+    endpoint: str | None
+    """None: not said."""
     region: str | None
 
 
@@ -60,8 +61,11 @@ def _version(wanted: bool) -> None:
 def _global(
     context: typer.Context,
     endpoint: Annotated[
-        str, typer.Option(envvar="SAMOVAR_ENDPOINT", help="The server to speak to.")
-    ] = DEFAULT_URL,
+        str | None,
+        typer.Option(
+            envvar="SAMOVAR_ENDPOINT", help=f"The server to speak to. [default: {DEFAULT_URL}]"
+        ),
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(
@@ -77,9 +81,24 @@ def _global(
 
 def _endpoint(context: typer.Context) -> Endpoint:
     flags: Global = context.obj
-    return Endpoint(flags.endpoint, flags.region)
+    return Endpoint(flags.endpoint or DEFAULT_URL, flags.region)
 
 
+CodePath = Annotated[Path, typer.Argument(help="A .py file, a folder or a zip.")]
+FunctionName = Annotated[str | None, typer.Option(help="[default: the file's or folder's]")]
+Handler = Annotated[
+    str | None,
+    typer.Option(help="module.function [default: handler or lambda_handler in app, main, …]"),
+]
+Runtime = Annotated[
+    str | None, typer.Option(help="Such as python3.11. [default: the server's newest]")
+]
+Memory = Annotated[int | None, typer.Option(help="MiB. [default: 128]")]
+Timeout = Annotated[int | None, typer.Option(help="Seconds. [default: 3]")]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option(metavar="K=V", help="All of its variables; repeat it. [default: as they are]"),
+]
 Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]
 
 
@@ -126,6 +145,8 @@ def up(
             help="Seconds that running invocations may take after SIGTERM. [default: 30]",
         ),
     ] = None,
+    end_with_stdin: Annotated[bool | None, typer.Option("--end-with-stdin", hidden=True)] = None,
+    terminal: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the platform in the foreground."""
     from samovar.cli import up as verb
@@ -139,6 +160,8 @@ def up(
             examples=examples,
             log_format=log_format,
             drain_timeout_s=drain_timeout,
+            end_with_stdin=end_with_stdin,
+            terminal=terminal,
         )
     )
 
@@ -146,21 +169,13 @@ def up(
 @app.command()
 def deploy(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A .py file, a folder or a zip.")],
-    name: Annotated[str | None, typer.Option(help="[default: the file's or folder's]")] = None,
-    handler: Annotated[
-        str | None,
-        typer.Option(help="module.function [default: handler or lambda_handler in app, main, …]"),
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(help="Such as python3.11. [default: the server's newest]")
-    ] = None,
-    memory: Annotated[int | None, typer.Option(help="MiB. [default: 128]")] = None,
-    timeout: Annotated[int | None, typer.Option(help="Seconds. [default: 3]")] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="K=V", help="All of its variables; repeat it. [default: as they are]"),
-    ] = None,
+    path: CodePath,
+    name: FunctionName = None,
+    handler: Handler = None,
+    runtime: Runtime = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    env: Variables = None,
 ) -> None:
     """Create a function from a path, or update it to that."""
     from samovar.cli import deploy as verb
@@ -168,6 +183,54 @@ def deploy(
     environment = verb.parse_environment(env) if env else None
     settings = verb.Settings(handler, runtime, memory, timeout, environment)
     typer.echo(verb.deploy(_endpoint(context), path, name, settings))
+
+
+@app.command()
+def dev(
+    context: typer.Context,
+    path: CodePath,
+    name: FunctionName = None,
+    handler: Handler = None,
+    runtime: Runtime = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    env: Variables = None,
+    isolation: Annotated[
+        Isolation | None,
+        typer.Option(
+            help="Start a server of its own with it. none: breakpoint() works in this terminal."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="SAMOVAR_DATA_DIR", help="Of a server of its own, as for `up`."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="SAMOVAR_PORT", help="Of a server of its own. [default: 9000, or a free one]"
+        ),
+    ] = None,
+) -> None:
+    """Deploy a path whenever it is saved, print its log. Starts a server if none runs."""
+    from samovar.cli import deploy as settings_of
+    from samovar.cli import dev as verb
+    from samovar.cli.own_server import Wanted
+
+    flags: Global = context.obj
+    if flags.endpoint and isolation:
+        raise CommandError(
+            "--isolation is for a server of its own", "leave --endpoint out", exit_status=2
+        )
+    environment = settings_of.parse_environment(env) if env else None
+    verb.dev(
+        Endpoint(flags.endpoint, flags.region) if flags.endpoint else None,
+        flags.region,
+        path,
+        name,
+        settings_of.Settings(handler, runtime, memory, timeout, environment),
+        Wanted(isolation, data_dir, port),
+    )
 
 
 @app.command()

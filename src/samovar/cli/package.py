@@ -16,7 +16,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from samovar.cli.failure import CommandError
 
@@ -26,6 +26,9 @@ EXCLUDED_DIRS = frozenset(
         *(".mypy_cache", ".pytest_cache", ".ruff_cache"),
     }
 )
+_LEFTOVER = re.compile(r"\.#.*|#.*#|.*~|\..*\.sw[a-p]|4913|\.DS_Store")
+"""What editors and desktops put beside a file, for the time of an edit or for ever."""
+
 HANDLER_MODULES = ("app", "main", "index", "lambda_function", "handler")
 """Where a handler is looked for, in this order; then in the module named like the package."""
 HANDLER_FUNCTIONS = ("handler", "lambda_handler")
@@ -69,9 +72,15 @@ class Package:
         return re.split(r"[./]", handler, maxsplit=1)[0] in self.modules
 
 
-def build(path: Path) -> Package:
+def is_packed(path: PurePath) -> bool:
+    """Whether a file at this path below a folder is part of its package."""
+    return not EXCLUDED_DIRS.intersection(path.parts) and not _LEFTOVER.fullmatch(path.name)
+
+
+def build(path: Path, *, broken: bool = False) -> Package:
     """Package a .py file, a folder or a zip.
 
+    `broken`: take also modules that are not valid Python; no handler is found in them.
     Raises `PackageError`: not there, of another kind, empty, unreadable or over AWS's limits.
     """
     path = Path(path)
@@ -96,7 +105,7 @@ def build(path: Path) -> Package:
             "leave out what the function does not need at run time",
         )
     stem = path.resolve().name if path.is_dir() else path.stem
-    return _describe(path, stem, zip_bytes)
+    return _describe(path, stem, zip_bytes, broken)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -112,6 +121,8 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
                 )
         for name in files:
             file = here / name
+            if not is_packed(file.relative_to(folder)):
+                continue
             if not file.is_file():
                 kind = "a broken link" if file.is_symlink() else "not a regular file"
                 raise PackageError(f"{file} is {kind}", "remove it from the folder")
@@ -143,11 +154,11 @@ def _zip(files: Mapping[str, Path]) -> bytes:
     return buffer.getvalue()
 
 
-def _describe(path: Path, stem: str, zip_bytes: bytes) -> Package:
+def _describe(path: Path, stem: str, zip_bytes: bytes, broken: bool) -> Package:
     try:
         with zipfile.ZipFile(io.BytesIO(zip_bytes)) as archive:
             modules = _modules(archive)
-            handler = _find_handler(archive, modules, stem)
+            handler = _find_handler(archive, modules, stem, broken)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise PackageError(f"{path} cannot be read as a zip: {error}", "pack it again") from error
     return Package(_function_name(stem), handler, zip_bytes, frozenset(modules))
@@ -166,7 +177,7 @@ def _modules(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo | None]:
 
 
 def _find_handler(
-    archive: zipfile.ZipFile, modules: Mapping[str, zipfile.ZipInfo | None], stem: str
+    archive: zipfile.ZipFile, modules: Mapping[str, zipfile.ZipInfo | None], stem: str, broken: bool
 ) -> str | None:
     likely = [*HANDLER_MODULES, stem, stem.replace("-", "_")]
     files = [name for name, entry in modules.items() if entry is not None]
@@ -178,7 +189,12 @@ def _find_handler(
             continue
         with archive.open(entry) as stream:
             source = stream.read(MAX_MODULE_BYTES)
-        defined = _top_level_names(entry.filename, source)
+        try:
+            defined = _top_level_names(entry.filename, source)
+        except PackageError:
+            if broken:
+                continue
+            raise
         for function in HANDLER_FUNCTIONS:
             if function in defined:
                 return f"{module}.{function}"

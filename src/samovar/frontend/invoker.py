@@ -44,6 +44,14 @@ class Invoker:
             version = await self._catalog.resolve(function, qualifier)
         return version
 
+    async def initialise(self, version: FunctionVersion) -> None:
+        """Have an idle instance of it. Raises `InitFailedError`, and `PlatformError` where there
+        is no room for one. (Not of one with tenants: an instance is some tenant's.)"""
+        if version.tenant_isolation:
+            return
+        lease = await self._manager.acquire(version)
+        self._manager.release(lease, Outcome(b""))
+
     async def invoke(
         self,
         version: FunctionVersion,

@@ -3,6 +3,7 @@
     GET  /_samovar/health                    is it ready, what isolation is in force
     GET  /_samovar/logs/NAME?tail_bytes=&follow=1
     GET  /_samovar/code/SHA256               a code package (GetFunction links to it)
+    POST /_samovar/init/NAME[:QUALIFIER]     have an instance initialised, and its init error if any
     ANY  /_samovar/url/NAME[:QUALIFIER]/…    a function, called as through a function URL
 
 These need no signature; `origin.py` keeps web pages away from them.
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,7 +27,7 @@ from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Sen
 from samovar.frontend.urls import call_url
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.invocation import new_request_id
-from samovar.ports import CodeStore, LogStore
+from samovar.ports import CodeStore, InitFailedError, LogStore
 from samovar.telemetry.log import get_logger
 
 log = get_logger("frontend")
@@ -36,6 +37,7 @@ DEFAULT_REGION = "us-east-1"
 DEFAULT_TAIL_BYTES = 64 * 1024
 MAX_TAIL_BYTES = 4 * 1024 * 1024
 MAX_DIGITS = 16
+LOG_TYPE = "text/plain; charset=utf-8"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -87,9 +89,21 @@ class OwnRoutes:
         if noun == "code" and _SHA256.fullmatch(rest) and request.method == "GET":
             package = await self._code.get(rest)
             return HttpResponse(200, [("Content-Type", "application/zip")], package)
+        if noun == "init" and rest and request.method == "POST":
+            return await self._initialise(request, unquote(rest))
         if noun == "url" and rest:
             return await call_url(self._invoker, request, rest, _caller(request), request_id, send)
         raise PlatformError(ErrorCode.UNKNOWN_OPERATION, f"No such page: {request.raw_path[:200]}")
+
+    async def _initialise(self, request: Request, name: str) -> HttpResponse:
+        """So that who deploys learns at once whether what was deployed starts."""
+        function, qualifier = parse_function_name(name, _caller(request))
+        version = await self._invoker.resolve(function, qualifier)
+        try:
+            await self._invoker.initialise(version)
+        except InitFailedError as error:
+            return _json(502, _init_failure(error.payload))
+        return _json(200, {"initialised": version.arn})
 
     async def _send_logs(self, request: Request, name: str, send: Send) -> None:
         function, _ = parse_function_name(name, _caller(request))
@@ -97,15 +111,21 @@ class OwnRoutes:
         wanted = request.query.get("tail_bytes", [""])[0]
         known = wanted.isdecimal() and len(wanted) < MAX_DIGITS
         tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if known else DEFAULT_TAIL_BYTES
-        text = await asyncio.to_thread(self._logs.read, function, max_bytes=tail_bytes)
-        content = [(b"content-type", b"text/plain; charset=utf-8")]
+        if request.query.get("follow", ["0"])[0] == "1":
+            text, news = await self._logs.follow(function, tail_bytes=tail_bytes)
+            await self._send_log_until_gone(request, text, news, send)
+        else:
+            text = await asyncio.to_thread(self._logs.read, function, max_bytes=tail_bytes)
+            await HttpResponse(200, [("Content-Type", LOG_TYPE)], text).send(send)
+
+    async def _send_log_until_gone(
+        self, request: Request, text: bytes, news: AsyncIterator[bytes], send: Send
+    ) -> None:
+        content = [(b"content-type", LOG_TYPE.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": content})
-        follow = request.query.get("follow", ["0"])[0] == "1"
-        await send({"type": "http.response.body", "body": text, "more_body": follow})
-        if not follow:
-            return
+        await send({"type": "http.response.body", "body": text, "more_body": True})
         gone = asyncio.create_task(request.disconnected())
-        feed = asyncio.create_task(self._feed(function, send))
+        feed = asyncio.create_task(_feed(news, send))
         try:
             await asyncio.wait((gone, feed), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -115,10 +135,20 @@ class OwnRoutes:
         if gone.cancelled():
             await send({"type": "http.response.body", "body": b""})
 
-    async def _feed(self, function: Any, send: Send) -> None:
-        with contextlib.suppress(OSError):
-            async for text in self._logs.follow(function):
-                await send({"type": "http.response.body", "body": text, "more_body": True})
+
+async def _feed(news: AsyncIterator[bytes], send: Send) -> None:
+    with contextlib.suppress(OSError):
+        async for text in news:
+            await send({"type": "http.response.body", "body": text, "more_body": True})
+
+
+def _init_failure(document: bytes) -> Mapping[str, str]:
+    """A function's own error document, as one of ours."""
+    try:
+        error = json.loads(document)
+        return {"message": str(error["errorMessage"]), "code": str(error["errorType"])}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {"message": "The init phase failed.", "code": "Runtime.Unknown"}
 
 
 def _caller(request: Request) -> Caller:

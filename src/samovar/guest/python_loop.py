@@ -30,9 +30,11 @@ from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE,
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     from samovar.guest.handler import Handler
+    from samovar.guest.wire import Meta
 
 _EXIT_AFTER_INIT_ERROR = 1
 _EXIT_UNCAUGHT = 1
@@ -112,7 +114,7 @@ def _serve(channel: Channel, log: InvocationLog) -> int:
         try:
             folders = environment.apply(init["env"], init["task_root"], init.get("opt"))
             contexts = ContextFactory(init["env"], output.write)
-            handler = load_handler(init["handler"], folders)
+            handler = _load(init, folders)
         except Exception as error:
             if _getpid() != own_pid:
                 raise
@@ -160,6 +162,15 @@ def _answer_invocations(
         write(kind, answer_meta, body)
         # An idle instance must not hold the memory of its last event.
         del meta, body, event
+
+
+def _load(init: Meta, folders: Sequence[str]) -> Handler:
+    if "terminal" not in init:
+        return load_handler(init["handler"], folders)
+    from samovar.guest.debugger import TerminalDebugger
+
+    debugger = TerminalDebugger(init["terminal"])
+    return debugger.watched(load_handler(init["handler"], folders))
 
 
 def _json(value: dict[str, Any]) -> bytes:

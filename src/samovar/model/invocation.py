@@ -19,6 +19,10 @@ INIT_LIMIT_S = 10.0
 """AWS's bound on the init phase of an on-demand instance."""
 
 
+AT_TERMINAL_LIMIT_S = 3600
+"""For init and invocation alike, where a person may be debugging the function."""
+
+
 def new_request_id() -> str:
     """A random UUID, as AWS's request ids are. (uuid.uuid4 costs five times as much.)"""
     digits = os.urandom(16).hex()

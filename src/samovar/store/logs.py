@@ -110,10 +110,14 @@ class FileLogStore:
 
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
         """The newest whole lines, `max_bytes` at most. Blocks for a read of a file."""
-        if max_bytes <= 0:
-            return b""
+        return self._read(function, max_bytes, None) if max_bytes > 0 else b""
+
+    def _read(self, function: FunctionId, max_bytes: int, joining: _Follower | None) -> bytes:
         with self._files:
             with self._changed:
+                if joining is not None:
+                    # Between what is buffered now and what is offered next, nothing is missed.
+                    self._join(function, joining)
                 buffer = self._buffers.get(function)
                 newest = b"" if buffer is None else buffer.content()
             for path in self._paths(function):
@@ -127,15 +131,22 @@ class FileLogStore:
         _, newline, whole = newest.partition(b"\n")
         return whole if newline else newest[1:]
 
-    def follow(self, function: FunctionId) -> AsyncIterator[bytes]:
-        """What is appended from now on, until cancelled or `close`. Slow readers miss text,
-        and are told how much."""
+    async def follow(
+        self, function: FunctionId, *, tail_bytes: int = 0
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """What `read` gives, and all that is appended after it, until cancelled or `close`. Slow
+        readers miss text, and are told how much."""
         follower = _Follower(asyncio.get_running_loop(), self._buffer_bytes)
+        if tail_bytes > 0:
+            return await asyncio.to_thread(self._read, function, tail_bytes, follower), follower
         with self._changed:
-            if self._closing:
-                follower.end()
-            self._followers.setdefault(function, weakref.WeakSet()).add(follower)
-        return follower
+            self._join(function, follower)
+        return b"", follower
+
+    def _join(self, function: FunctionId, follower: _Follower) -> None:
+        if self._closing:
+            follower.end()
+        self._followers.setdefault(function, weakref.WeakSet()).add(follower)
 
     def delete(self, function: FunctionId) -> None:
         """Forget everything that a function has printed. Blocks for a moment."""

@@ -25,7 +25,7 @@ from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceState, move
-from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
+from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S, Invocation, Outcome
 from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
 from samovar.worker.channel import Channel, ChannelClosedError
@@ -46,7 +46,7 @@ class RunningInstance:
     """See the module's text. `state` moves as in `model.instance`.
 
     `log` takes what goes to the function's log; `lost` is called when the instance becomes useless
-    while it is idle."""
+    while it is idle; `terminal` is where a person may debug it, without its time limits."""
 
     def __init__(
         self,
@@ -55,12 +55,15 @@ class RunningInstance:
         log: Callable[[bytes], None],
         lost: Callable[[], None],
         init_limit_s: float = INIT_LIMIT_S,
+        terminal: str | None = None,
     ) -> None:
         self.handle = handle
         self.version = version
         self.state = InstanceState.STARTING
         self._lost = lost
         self._init_limit_s = init_limit_s
+        self._terminal = terminal
+        self._timeout_s = version.timeout_s if terminal is None else AT_TERMINAL_LIMIT_S
         self._channel = Channel(handle.channel, self._channel_closed)
         self._output = Output(handle.output_fd, log)
         self._begun = 0.0
@@ -145,7 +148,7 @@ class RunningInstance:
         """Ask; return whether it is a RESPONSE or an ERROR, and the payload.
 
         Raises `report.FaultError` for every other end."""
-        timeout_s = self.version.timeout_s
+        timeout_s = self._timeout_s
         answer = self._channel.request(self._invoke_frame(invocation))
         timer = asyncio.get_running_loop().call_later(timeout_s, _expire, answer)
         try:
@@ -179,7 +182,7 @@ class RunningInstance:
         return False
 
     def _until_timeout(self) -> asyncio.Timeout:
-        return asyncio.timeout(self.version.timeout_s - (time.perf_counter() - self._begun))
+        return asyncio.timeout(self._timeout_s - (time.perf_counter() - self._begun))
 
     def condemn(self) -> None:
         """From now on the instance is not to be used. Idempotent."""
@@ -213,13 +216,15 @@ class RunningInstance:
         }
         if opt is not None:
             meta["opt"] = opt
+        if self._terminal is not None:
+            meta["terminal"] = self._terminal
         return wire.encode(wire.INIT, meta)
 
     def _invoke_frame(self, invocation: Invocation) -> bytes:
         meta: wire.Meta = {
             "id": invocation.request_id,
             "arn": invocation.function_arn,
-            "deadline_ms": int((time.time() + self.version.timeout_s) * 1e3),
+            "deadline_ms": int((time.time() + self._timeout_s) * 1e3),
         }
         if invocation.client_context is not None:
             meta["client_context"] = invocation.client_context

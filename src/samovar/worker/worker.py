@@ -39,6 +39,7 @@ class LocalWorker:
         logs: LogStore,
         memory_mib: int,
         init_limit_s: float = INIT_LIMIT_S,
+        terminal: str | None = None,
     ) -> None:
         self.id = id_
         self._sandbox = sandbox
@@ -46,6 +47,7 @@ class LocalWorker:
         self._logs = logs
         self._slots = Slots(memory_mib)
         self._init_limit_s = init_limit_s
+        self._terminal = terminal
         self._instances: dict[InstanceId, RunningInstance] = {}
         self._exit_callbacks: list[Callable[[InstanceId], None]] = []
         self._tasks = asyncio.TaskGroup()
@@ -188,6 +190,7 @@ class LocalWorker:
             log=lambda text: self._logs.append(function, text),
             lost=lambda: self._lost(instance),
             init_limit_s=self._init_limit_s,
+            terminal=self._terminal,
         )
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))
