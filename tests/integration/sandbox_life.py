@@ -20,9 +20,7 @@ def contain() -> None:
 
     syscalls.no_new_privileges()
     seccomp._CLONE_DENIED = 0x7E020000  # as in Docker's profile: namespaces alone
-    program = seccomp.build(os.uname().machine)
-    ctypes.memmove(seccomp._CODES[True], program, len(program))
-    seccomp.install()
+    seccomp.install(ctypes.create_string_buffer(seccomp.build(os.uname().machine)))
     keep = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31}  # Docker's default capabilities
     libc = ctypes.CDLL(None)
     for capability in set(range(64)) - keep:

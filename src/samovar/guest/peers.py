@@ -1,8 +1,9 @@
 """Whether the other end of a connection is in this instance.
 
 Where instances have no network of their own, their loopback is the whole machine's: any process of
-it could take a function's events, or answer them. So the socket at the other end is looked for
-among the descriptors of the instance's own processes. It is never needed in full isolation.
+it could take a function's events, or answer them. So the kernel is asked whose the socket at the
+other end is: of the instance's own uid, where it has one; else it is looked for among the
+descriptors of the instance's own processes. It is never needed in full isolation.
 
 Runs inside instances: standard library only, Python 3.9 and later.
 """
@@ -27,6 +28,15 @@ def _namespace(kind: str) -> int:
 
 # Of the zygote, which imports this outside of any instance.
 _HOME = {kind: _namespace(kind) for kind in ("net", "pid")}
+_HOME_UID = os.getuid()
+
+# Asking for one socket by its two ends: sock_diag(7), linux/inet_diag.h.
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
+_MESSAGE_HEAD = struct.Struct("=IHHII")
+_ENDS = struct.Struct("=4s4s12x4s12xIII")
+_QUESTION = struct.Struct("=BBBxI")
+_ANSWER_UID_AT = _MESSAGE_HEAD.size + 4 + _ENDS.size + 12
+_ANY = 0xFFFFFFFF
 
 
 def has_own(kind: str) -> bool:
@@ -35,9 +45,13 @@ def has_own(kind: str) -> bool:
     return bool(here and _HOME[kind] and here != _HOME[kind])
 
 
+def _has_own_uid() -> bool:
+    return os.getuid() != _HOME_UID
+
+
 def can_tell() -> bool:
     """Whether `is_ours` has what it needs."""
-    return os.access("/proc/net/tcp", os.R_OK)
+    return _has_own_uid() or os.access("/proc/net/tcp", os.R_OK)
 
 
 def is_ours(connection: socket.socket) -> bool:
@@ -45,12 +59,34 @@ def is_ours(connection: socket.socket) -> bool:
 
     False where that cannot be told: without a /proc, say."""
     try:
+        if _has_own_uid():
+            return _owner(connection.getpeername(), connection.getsockname()) == os.getuid()
         inode = _inode(connection.getpeername(), connection.getsockname())
         return inode is not None and any(
             _holds(pid, f"socket:[{inode}]") for pid in _our_processes()
         )
     except OSError:
         return False
+
+
+def _owner(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
+    """The uid of the TCP socket with these two ends, of which `local` is its own."""
+    question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _ANY) + _ends(local, remote)
+    length = _MESSAGE_HEAD.size + len(question)
+    head = _MESSAGE_HEAD.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.sendto(head + question, (0, 0))
+        answer = kernel.recv(4096)
+    if _MESSAGE_HEAD.unpack_from(answer)[1] != _SOCK_DIAG_BY_FAMILY:
+        return None  # it has gone
+    (uid,) = struct.unpack_from("=I", answer, _ANSWER_UID_AT)
+    return int(uid)
+
+
+def _ends(local: tuple[str, int], remote: tuple[str, int]) -> bytes:
+    ports = struct.pack("!HH", local[1], remote[1])
+    addresses = [socket.inet_aton(host) for host, _ in (local, remote)]
+    return _ENDS.pack(ports, *addresses, 0, _ANY, _ANY)
 
 
 def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str | None:

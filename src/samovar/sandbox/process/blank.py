@@ -55,8 +55,8 @@ class Isolation:
         self.own_uid = "user" in layers
         self.user_namespace = settings["user_namespace"]
         self.drop_capabilities = "capabilities" in layers
-        self.seccomp = "seccomp" in layers
         self.landlock = "landlock" in layers
+        self.filter = self._filter() if "seccomp" in layers else None
         self.processes_limit = settings["processes_limit"]
         self.private_mounts = rootfs.private_mounts(settings["own_proc"])
         self.supervisor_fd = os.pidfd_open(os.getppid())
@@ -69,10 +69,11 @@ class Isolation:
             flags |= sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
         return flags
 
-    def no_foreign_sockets(self) -> bool:
-        """Whether no unix socket of the host is in reach, neither by its path nor by its name."""
+    def _filter(self) -> seccomp.Code:
         scoped = self.landlock and landlock.scopes_abstract_sockets()
-        return self.mounts and (self.network or scoped)
+        # No unix socket of the host is in reach, neither by its path nor by its name.
+        out_of_reach = self.mounts and (self.network or scoped)
+        return seccomp.compiled(unix_sockets=out_of_reach, socket_tables=not self.network)
 
 
 class RuntimeLoop(Protocol):
@@ -140,8 +141,8 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         _signal.signal(number, _signal.SIG_DFL)
     if isolation.landlock and isolation.mounts:
         landlock.restrict(read=["/"], write=["/tmp", "/dev"])  # noqa: S108
-    if isolation.seccomp:
-        seccomp.install(unix_sockets=isolation.no_foreign_sockets())
+    if isolation.filter:
+        seccomp.install(isolation.filter)
 
 
 def _open_standard_input() -> None:

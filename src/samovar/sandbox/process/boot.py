@@ -99,6 +99,7 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
             "ev": "open",
             "layers": sorted(ground.layers),
             "unusable": dict(ground.unusable),
+            "knows_peers": ground.knows_its_peers,
             "missing": {str(layer): reason for layer, reason in ground.missing.items()},
         }
     )

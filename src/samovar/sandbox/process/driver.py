@@ -214,6 +214,8 @@ class ProcessSandbox:
             self._lose_supervisor()
             raise PlatformError(ErrorCode.UNAVAILABLE, f"the sandbox cannot start: {failure}")
         self._unusable = answer["unusable"]
+        if not answer["knows_peers"]:
+            self._unusable |= runtimes.without_peers(self._offers)
         self.runtimes = {
             name: offer.path for name, offer in self._offers.items() if name not in self._unusable
         }

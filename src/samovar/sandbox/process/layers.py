@@ -45,6 +45,15 @@ class Ground:
     cgroups: CgroupTree | None = None
     networks: NetworkPool | None = None
 
+    @property
+    def knows_its_peers(self) -> bool:
+        """Whether an instance can tell who connects to its loopback: see `guest.peers`."""
+        if {Layer.NETWORK, Layer.USER} & self.layers:
+            return True
+        if Layer.MOUNTS in self.layers:
+            return self.own_proc
+        return Layer.LANDLOCK not in self.layers  # which hides the host's /proc
+
 
 def survey(
     *, name: str, runtimes: Mapping[str, Sequence[str]], uid: int, disabled: frozenset[Layer]
@@ -190,7 +199,7 @@ def _try_capabilities() -> None:
 
 def _try_seccomp() -> None:
     sys_.no_new_privileges()
-    seccomp.install()
+    seccomp.install(seccomp.compiled())
 
 
 def _try_landlock() -> None:

@@ -91,6 +91,13 @@ def reads(offers: Mapping[str, Offer]) -> dict[str, list[str]]:
     return {name: [folder] for name, offer in offers.items() if offer.argv}
 
 
+def without_peers(offers: Mapping[str, Offer]) -> dict[str, str]:
+    """The runtimes that need an API on the loopback of an instance → why they cannot be had where
+    that is everybody's, and instances cannot tell who asks."""
+    why = "instances share the machine's network, and cannot tell who asks their Runtime API"
+    return {name: why for name, offer in offers.items() if offer.loop == BRIDGE}
+
+
 def _offer(entry: Entry, program: str, version: str, bridge: str) -> Offer:
     def fill(text: str) -> str:
         return text.replace("{program}", program).replace("{version}", version)

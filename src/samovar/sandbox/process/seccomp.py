@@ -41,10 +41,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 import sys
-from typing import Union
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    Code = ctypes.Array[ctypes.c_char]
 
 # Each entry is `name:number on x86_64:number on aarch64`; empty where the machine lacks the call.
 # From include/uapi/asm-generic/unistd.h and arch/x86/entry/syscalls/syscall_64.tbl.
@@ -182,8 +186,9 @@ _SOCK_STREAM, _SOCK_DGRAM, _SOCK_SEQPACKET = 1, 2, 5
 _SOCK_TYPE_MASK = 0xF
 _IP_PROTOCOLS = (0, 6, 17, 1, 58)
 """default, TCP, UDP, and ping's two; so neither SCTP nor DCCP nor MPTCP (Go falls back)."""
-_NETLINK_ROUTE = 0
-"""getaddrinfo and getifaddrs ask it for addresses; to change any needs a capability."""
+_NETLINK_ROUTE, _NETLINK_SOCK_DIAG = 0, 4
+"""getaddrinfo and getifaddrs ask the first for addresses; to change any needs a capability. The
+second tells of all sockets of a network."""
 _TIOCSTI, _TIOCSETD, _TIOCLINUX = 0x5412, 0x5423, 0x541C
 _SOL_SOCKET, _SO_LINGER = 1, 13
 _RLIMIT_CORE = 4
@@ -235,7 +240,7 @@ class _Program:
         return b"".join(out)
 
 
-def _look_into(program: _Program, name: str, unix_sockets: bool) -> None:
+def _look_into(program: _Program, name: str, unix_sockets: bool, socket_tables: bool) -> None:
     """Emit what decides a call by its arguments; nothing for `clone3`."""
     program.label(name)
     if name == "clone":
@@ -288,7 +293,8 @@ def _look_into(program: _Program, name: str, unix_sockets: bool) -> None:
         program.only(_IP_PROTOCOLS, "allow", "EPROTONOSUPPORT")
         program.label("netlink")
         program.load(_ARG2)
-        program.jump(_JMP_JEQ, _NETLINK_ROUTE, "allow", "EPROTONOSUPPORT")
+        protocols = (_NETLINK_ROUTE, _NETLINK_SOCK_DIAG) if socket_tables else (_NETLINK_ROUTE,)
+        program.only(protocols, "allow", "EPROTONOSUPPORT")
         program.label("type of pair")
         if not unix_sockets:  # half a pair of datagram sockets can be connected elsewhere
             program.load(_ARG1)
@@ -333,10 +339,13 @@ def _emit_search(program: _Program, ranges: list[tuple[int, str]]) -> str:
     return here
 
 
-def build(machine: str, *, unix_sockets: bool = True) -> bytes:
+def build(machine: str, *, unix_sockets: bool = True, socket_tables: bool = False) -> bytes:
     """Return the program for `machine` (`x86_64` or `aarch64`); KeyError for any other.
 
-    Without `unix_sockets`, unix sockets come as connected pairs only."""
+    Without `unix_sockets`, unix sockets come as connected pairs only: where those of the host are
+    in reach, by a path or an abstract name, to speak to a desktop, a session's bus or a container
+    engine is to be its user. With `socket_tables`, the kernel may be asked whose a socket is:
+    `guest.peers` has to, where the network is the host's (where it tells what it tells anybody)."""
     program = _Program()
     program.load(_ARCH)
     program.jump(_JMP_JEQ, _AUDIT_ARCH[machine], 0, "kill")
@@ -347,7 +356,7 @@ def build(machine: str, *, unix_sockets: bool = True) -> bytes:
         program.jump(_JMP_JGE, _X32_BIT, "kill")
     _emit_search(program, _ranges(machine))
     for entry in _LOOKED_INTO.split():
-        _look_into(program, entry.split(":")[0], unix_sockets)
+        _look_into(program, entry.split(":")[0], unix_sockets, socket_tables)
     return program.finish()
 
 
@@ -356,24 +365,24 @@ _libc.syscall.restype = ctypes.c_long
 
 _MACHINE = os.uname().machine
 _SUPPORTED = _MACHINE in _AUDIT_ARCH and sys.maxsize > 1 << 32 and sys.byteorder == "little"
-_CODES = {
-    unix_sockets: ctypes.create_string_buffer(build(_MACHINE, unix_sockets=unix_sockets))
-    for unix_sockets in ((True, False) if _SUPPORTED else ())
-}
 
 
-def install(*, unix_sockets: bool = True) -> None:
-    """Put the calling thread, and all that it will start, under the filter, for ever.
+@functools.cache
+def compiled(*, unix_sockets: bool = True, socket_tables: bool = False) -> Code:
+    """The program for this machine, in memory, for `install`. Raises `OSError` ENOSYS where there
+    is none."""
+    if not _SUPPORTED:
+        raise OSError(errno.ENOSYS, f"no system call filter for {_MACHINE}")
+    program = build(_MACHINE, unix_sockets=unix_sockets, socket_tables=socket_tables)
+    return ctypes.create_string_buffer(program)
 
-    `unix_sockets` is False where those of the host are in reach, by a path or an abstract name:
-    to speak to a desktop, a session's bus or a container engine is to be its user.
+
+def install(code: Code) -> None:
+    """Put the calling thread, and all that it will start, under a filter, for ever.
 
     Call it after PR_SET_NO_NEW_PRIVS, in a process with one thread. Raises `OSError`: ENOSYS on a
     machine or kernel without it, EACCES without no_new_privs.
     """
-    if not _SUPPORTED:
-        raise OSError(errno.ENOSYS, f"no system call filter for {_MACHINE}")
-    code = _CODES[unix_sockets]
     # struct sock_fprog: unsigned short len, padding, pointer
     program = struct.pack("@HP", (len(code) - 1) // 8, ctypes.addressof(code))
     result = _libc.syscall(
