@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samovar.cli.endpoint import Endpoint
 from samovar.cli.failure import CommandError
+from samovar.cli.layer import version_arn
 from samovar.cli.package import HANDLER_FUNCTIONS, Package, PackageError, build
 from samovar.cli.progress import working
 
@@ -33,6 +34,8 @@ class Settings:
     memory_mib: int | None = None
     timeout_s: int | None = None
     environment: Mapping[str, str] | None = None
+    layers: Sequence[str] | None = None
+    """As the flags name them, until `put` has found their ARNs."""
 
     def as_request(self) -> dict[str, Any]:
         """In the words of the AWS API, without what was not given."""
@@ -42,6 +45,7 @@ class Settings:
             "MemorySize": self.memory_mib,
             "Timeout": self.timeout_s,
             "Environment": None if self.environment is None else {"Variables": self.environment},
+            "Layers": self.layers,
         }
         return {key: value for key, value in request.items() if value is not None}
 
@@ -61,6 +65,9 @@ def put(
 ) -> str:
     """Make the function `name` that; return what was done when it is active, "" for nothing."""
     with endpoint.answers():
+        if settings.layers:
+            found = [version_arn(client, layer) for layer in settings.layers]
+            settings = replace(settings, layers=found)
         current = _current(client, name)
         if current is None:
             done = _create(endpoint, client, name, package, settings)
@@ -121,10 +128,12 @@ def _update(
         client.update_function_code(FunctionName=name, ZipFile=package.zip_bytes)
         _wait(client, name, "function_updated_v2")
         changed.append("code")
-    if settings.handler is None and not package.may_hold(current["Handler"]):
+    in_layers = bool(current.get("Layers"))
+    if settings.handler is None and not in_layers and not package.may_hold(current["Handler"]):
         settings = replace(settings, handler=package.handler or _no_handler())
     wanted = settings.as_request()
-    if any(current.get(key) != value for key, value in wanted.items()):
+    now = {**current, "Layers": [layer["Arn"] for layer in current.get("Layers", ())]}
+    if any(now.get(key) != value for key, value in wanted.items()):
         client.update_function_configuration(FunctionName=name, **wanted)
         _wait(client, name, "function_updated_v2")
         changed.append("configuration")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from samovar.cli.endpoint import Endpoint
+from samovar.cli.table import table
 
 COLUMNS = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "MODIFIED")
 """Not the state: as on AWS, a listing does not have it."""
@@ -26,8 +27,4 @@ def ls(endpoint: Endpoint) -> str:
                 )
                 for function in page["Functions"]
             ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return table(rows)

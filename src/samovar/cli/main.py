@@ -99,6 +99,14 @@ Variables = Annotated[
     list[str] | None,
     typer.Option(metavar="K=V", help="All of its variables; repeat it. [default: as they are]"),
 ]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ARN|NAME[:N]",
+        help="All of its layers, in order; repeat it. [default: as they are]",
+    ),
+]
+NoLayers = Annotated[bool, typer.Option("--no-layers", help="Take its layers from it.")]
 Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]
 
 
@@ -176,12 +184,15 @@ def deploy(
     memory: Memory = None,
     timeout: Timeout = None,
     env: Variables = None,
+    layer: Layers = None,
+    no_layers: NoLayers = False,
 ) -> None:
     """Create a function from a path, or update it to that."""
     from samovar.cli import deploy as verb
 
     environment = verb.parse_environment(env) if env else None
-    settings = verb.Settings(handler, runtime, memory, timeout, environment)
+    layers = [] if no_layers else layer
+    settings = verb.Settings(handler, runtime, memory, timeout, environment, layers)
     typer.echo(verb.deploy(_endpoint(context), path, name, settings))
 
 
@@ -195,6 +206,7 @@ def dev(
     memory: Memory = None,
     timeout: Timeout = None,
     env: Variables = None,
+    layer: Layers = None,
     isolation: Annotated[
         Isolation | None,
         typer.Option(
@@ -228,7 +240,7 @@ def dev(
         flags.region,
         path,
         name,
-        settings_of.Settings(handler, runtime, memory, timeout, environment),
+        settings_of.Settings(handler, runtime, memory, timeout, environment, layer),
         Wanted(isolation, data_dir, port),
     )
 
@@ -306,12 +318,58 @@ def rm(
     """Delete a function, its versions and aliases."""
     from samovar.cli import rm as verb
 
-    if not yes:
-        if not sys.stdin.isatty():
-            raise CommandError(f"not asked whether to delete {name}", "say --yes", exit_status=2)
-        typer.confirm(f"Delete {name} with all its versions?", abort=True)
+    _confirm(name, f"Delete {name} with all its versions?", yes)
     verb.rm(_endpoint(context), name)
     typer.echo(f"{name} deleted")
+
+
+layer_app = typer.Typer(help="Files that functions share, at /opt.", no_args_is_help=True)
+app.add_typer(layer_app, name="layer")
+
+
+@layer_app.command("publish")
+def publish_layer(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the layer, new or not.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="A folder or a zip: what is to be at /opt.")],
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="What it is made for, as a note; repeat it.")
+    ] = None,
+    description: Annotated[str, typer.Option(help="For those who list it.")] = "",
+) -> None:
+    """Publish a new version of a layer."""
+    from samovar.cli import layer as noun
+
+    typer.echo(noun.publish(_endpoint(context), name, path, runtime or [], description))
+
+
+@layer_app.command("ls")
+def list_layers(context: typer.Context) -> None:
+    """List the layers with their newest versions."""
+    from samovar.cli import layer as noun
+
+    typer.echo(noun.ls(_endpoint(context)))
+
+
+@layer_app.command("rm")
+def remove_layer(
+    context: typer.Context,
+    layer: Annotated[str, typer.Argument(help="NAME[:VERSION]; without one: all of them.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a layer, or one version of it. Functions that use it go on."""
+    from samovar.cli import layer as noun
+
+    _confirm(layer, f"Delete the layer {layer}?", yes)
+    typer.echo(noun.rm(_endpoint(context), layer))
+
+
+def _confirm(what: str, question: str, yes: bool) -> None:
+    """Ask, where somebody can answer. Raises `CommandError` where not, `typer.Abort` on no."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CommandError(f"not asked whether to delete {what}", "say --yes", exit_status=2)
+        typer.confirm(question, abort=True)
 
 
 def main() -> NoReturn:

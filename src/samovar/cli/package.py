@@ -84,6 +84,12 @@ def build(path: Path, *, broken: bool = False) -> Package:
     Raises `PackageError`: not there, of another kind, empty, unreadable or over AWS's limits.
     """
     path = Path(path)
+    stem = path.resolve().name if path.is_dir() else path.stem
+    return _describe(path, stem, pack(path), broken)
+
+
+def pack(path: Path) -> bytes:
+    """Zip a .py file or a folder, or read a zip. Raises `PackageError`, as `build` does."""
     try:
         if path.is_dir():
             zip_bytes = _zip(dict(_walk(path)))
@@ -104,8 +110,7 @@ def build(path: Path, *, broken: bool = False) -> Package:
             f"{path} packs to {len(zip_bytes) / 1e6:.0f} MB, over the limit of 50 MB",
             "leave out what the function does not need at run time",
         )
-    stem = path.resolve().name if path.is_dir() else path.stem
-    return _describe(path, stem, zip_bytes, broken)
+    return zip_bytes
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
