@@ -118,12 +118,16 @@ class Connection:
         """Send a whole request."""
         self._socket.sendall(raw_request)
 
-    def receive(self) -> Answer | None:
-        """Read once; the answer, if it is complete now."""
+    def read(self) -> bytes:
+        """Read once, whatever is there of an answer."""
         chunk = self._socket.recv(_BUFFER_BYTES)
         if not chunk:
             raise UnexpectedAnswerError(f"the server hung up after {self._received[:200]!r}")
-        self._received += chunk
+        return chunk
+
+    def receive(self) -> Answer | None:
+        """Read once; the answer, if it is complete now."""
+        self._received += self.read()
         answer = _complete(self._received)
         if answer is not None:
             self._received = b""

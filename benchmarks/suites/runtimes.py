@@ -67,7 +67,7 @@ def _targets(server: Samovar, findings: Findings) -> list[Target]:
     except NotAvailableError as error:
         findings.skipped[_RIC] = str(error)
     try:
-        runtime = f"nodejs{_node_major()}.x"
+        runtime = node_runtime()
         server.create("node", memory_mib=FULL_VCPU_MIB, source="hello.cjs", runtime=runtime)
         targets.append(Target(_NODE, server.address, f"{API}/node/invocations"))
     except NotAvailableError as error:
@@ -96,9 +96,10 @@ def _node() -> str:
     return path
 
 
-def _node_major() -> int:
+def node_runtime() -> str:
+    """The runtime of the machine's Node.js. Raises `NotAvailableError`."""
     told = subprocess.run([_node(), "--version"], capture_output=True, text=True, check=True)
-    return int(told.stdout.removeprefix("v").partition(".")[0])
+    return f"nodejs{told.stdout.removeprefix('v').partition('.')[0]}.x"
 
 
 # ---------------------------------------------------------------- Node's cold start
