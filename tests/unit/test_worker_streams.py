@@ -299,10 +299,20 @@ async def test_who_asked_has_the_answer_before_the_instance_is_idle(tmp_path, st
         assert (await run(built)).payload == b"1"
 
 
-async def test_an_instance_may_be_idle_before_anybody_waits_for_it(tmp_path):
+async def test_an_instance_that_comes_to_rest_at_once_is_not_pending(tmp_path):
     async with machine(tmp_path, pending(IDLE)) as built:
         await built.idle(timeout_s=60)
+        for _ in range(2):
+            outcome = await run(built)
+            assert (outcome.pending, outcome.instance_survives) == (False, True)
+
+
+async def test_an_instance_may_be_idle_before_anybody_waits_for_it(tmp_path):
+    async with machine(tmp_path, pending()) as built:
+        instance = await built.idle(timeout_s=60)
         assert (await run(built)).pending
+        await instance.send(IDLE)
+        await until(lambda: built.worker._instances[ID]._channel.idle.done())
         assert await built.worker.await_idle(ID)
 
 

@@ -4,8 +4,8 @@ Nothing that the instance sends is trusted: an answer of the wrong type, an answ
 large, silence beyond the timeout and a closed channel all end in a `Fault`, and the instance is
 not used again.
 
-An invocation ends with its answer. An instance whose answer is *pending* is still busy then, with
-what its function or its extensions do afterwards: `await_idle` waits for that, as long as the
+An invocation ends with its answer. An instance whose answer is *pending* may still be busy then,
+with what its function or its extensions do afterwards: `await_idle` waits for that, as long as the
 function's timeout would still let it run.
 """
 
@@ -38,6 +38,10 @@ EXIT_WAIT_S = 2.0
 
 SETTLE_AFTER_S = 0.005
 """The CPU quota may come a little late, but must not compete with the first invocation."""
+
+REST_GRACE_S = 0.005
+"""A runtime asks for its next event within a fraction of a millisecond after an answer. A client
+that calls again at once is to find the instance idle, not one more being started."""
 
 _ERROR_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}")
 
@@ -128,12 +132,15 @@ class RunningInstance:
         if fault is not None:
             function_error, body = "Unhandled", fault.document(request_id)
             self._output.write(fault.log_line(request_id, dt.datetime.now(dt.UTC)))
+        idle = self._channel.idle
+        if idle is not None and in_order:
+            await asyncio.wait((idle,), timeout=REST_GRACE_S)
         if not in_order or self._channel.closed:
             self.condemn()
-        elif self._channel.idle is not None:
-            pending = True
-        else:
+        elif idle is None or idle.done():
             self.state = move(self.state, InstanceState.IDLE)
+        else:
+            pending = True
         self._output.write(self._end_lines(request_id, run_ms, fault))
         return Outcome(
             payload=body,
