@@ -233,3 +233,15 @@ def test_the_examples_work_as_their_texts_say(deploy, samovar, name):
     done = samovar("invoke", name, "--payload", '{"width": 32}')
     answer: dict[str, Any] = json.loads(done.stdout)
     assert (answer["width"], answer["height"]) == (32, 32)
+
+
+def test_invoke_stream_prints_what_comes_and_fails_as_the_function_does(
+    samovar: Run, deploy: Run, name: str, tmp_path: Path
+):
+    deploy(app(tmp_path / "app", "def handler(event, context):\n    return event['tea']\n"))
+    done = samovar("invoke", name, "--stream", "--log", "-p", '{"tea": "green"}')
+    assert (done.returncode, done.stdout) == (0, '"green"')
+    assert done.stderr.startswith("START RequestId: ")
+    done = samovar("invoke", name, "--stream")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "failed (Unhandled): KeyError: 'tea'" in done.stderr

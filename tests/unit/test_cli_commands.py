@@ -65,6 +65,12 @@ def test_rm_does_not_delete_unasked():
     assert done.returncode == 2
 
 
+def test_a_stream_is_not_waited_for_and_queued_at_once():
+    done = run("invoke", "hello", "--stream", "--async")
+    assert "exclude each other" in done.stderr
+    assert done.returncode == 2
+
+
 def test_up_names_a_setting_that_makes_no_sense():
     done = run("up", "--port", "99999")
     assert done.stderr.startswith("error: port must be between 0 and 65535")
