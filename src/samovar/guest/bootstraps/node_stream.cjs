@@ -52,6 +52,7 @@ class ResponseStream extends Writable {
 
   // End it with an error, given its document, after what has been written.
   fail(document) {
+    if (this.writableEnded && !this.destroyed) return; // it has ended well before
     const errorMessage = document.errorMessage.slice(0, MAX_CHARS);
     let left = MAX_CHARS;
     const trace = document.trace.filter((line) => (left -= line.length) > 0);
@@ -60,7 +61,7 @@ class ResponseStream extends Writable {
       [ERROR_BODY]: Buffer.from(JSON.stringify({ ...document, errorMessage, trace })).toString('base64'),
     };
     if (this.destroyed) this.#finish();
-    else if (!this.writableEnded) this.end();
+    else this.end();
   }
 
   #finish() {
