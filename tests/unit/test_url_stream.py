@@ -111,8 +111,14 @@ async def test_a_prelude_that_is_none_is_a_502(parts):
     assert refused(await answer_to(*parts))
 
 
-async def test_a_content_type_that_http_cannot_carry_is_a_502():
-    assert refused(await answer_to(b"x", content_type="a/b\r\nx: y"))
+@pytest.mark.parametrize("kind", ["a/b\r\nx: y", "a/" + "b" * 60_000, "a/\u20ac"])
+async def test_a_content_type_that_http_cannot_carry_is_a_502(kind):
+    assert refused(await answer_to(b"x", content_type=kind))
+
+
+async def test_a_request_for_the_head_gets_a_head():
+    answer = await answer_to(prelude(statusCode=201) + b"body", method="HEAD")
+    assert (answer.status, answer.complete) == (201, True)
 
 
 async def test_headers_that_are_ours_are_not_the_functions():

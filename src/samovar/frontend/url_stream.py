@@ -22,6 +22,7 @@ INTEGRATION = "application/vnd.awslambda.http-integration-response"
 PRELUDE_END = bytes(8)
 MAX_PRELUDE_BYTES = 64 * 1024
 DEFAULT_TYPE = "application/octet-stream"
+MAX_TYPE_CHARS = 1024
 
 
 class UrlSink:
@@ -49,7 +50,7 @@ class UrlSink:
         kind = content_type or DEFAULT_TYPE
         if kind == INTEGRATION:
             self._prelude = bytearray()
-        elif can_carry("content-type", kind):
+        elif len(kind) <= MAX_TYPE_CHARS and can_carry("content-type", kind):
             await self._stream.begin(200, [("content-type", kind), *self._extra])
         else:
             await self._refuse()
