@@ -113,14 +113,14 @@ def is_busy(client, name):
 
 
 def test_the_first_bytes_arrive_while_the_function_still_writes(streaming, client_of):
-    name = streaming(Timeout=2)
+    name = streaming(Timeout=4)
     events = iter(begin(client_of(), name, end="hang"))
     first = next(events)["PayloadChunk"]["Payload"]
     assert call_of(first) == 1
     assert is_busy(client_of(), name)
     _, complete = read(events)
     assert complete["ErrorCode"] == "Sandbox.Timedout"
-    assert "Task timed out after 2.00 seconds" in complete["ErrorDetails"]
+    assert "Task timed out after 4.00 seconds" in complete["ErrorDetails"]
     assert b"\tStatus: timeout\t" in base64.b64decode(complete["LogResult"])
 
 
