@@ -62,6 +62,8 @@ class SandboxSpec:
     ephemeral_storage_mib: int
     layers_dir: Path | None = None
     """Its layers, merged into one tree, mounted read-only at /opt; None: it has no layers."""
+    bridged: bool = False
+    """Run it as a program that speaks the Runtime API, though its runtime has a loop of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,9 @@ class Sandbox(Protocol):
         Raises `PlatformError` when a demanded layer cannot be had."""
         ...
 
-    async def prepare(self, runtime: str) -> None:
-        """Make starts of this runtime fast (zygote up, blanks waiting). Idempotent."""
+    async def prepare(self, runtime: str, *, bridged: bool = False) -> None:
+        """Make starts of this runtime fast (zygote up, blanks waiting); `bridged` as in
+        `SandboxSpec`. Idempotent."""
         ...
 
     async def start(self, spec: SandboxSpec) -> SandboxInstance:

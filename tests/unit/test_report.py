@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 def end_lines(**changes):
     settings = {"run_ms": 12.345, "memory_mib": 128, "peak_bytes": 30 * MIB, "init_ms": None}
-    return report.end_lines("r", **{**settings, **changes}).decode()
+    return report.Figures("r", **{**settings, **changes}).lines().decode()
 
 
 def test_the_first_line_names_the_version():

@@ -28,7 +28,7 @@ import socket
 import traceback
 from typing import TYPE_CHECKING
 
-from samovar.guest import environment, peers
+from samovar.guest import environment, peers, shown_files
 from samovar.guest.channel import ChannelClosedError
 from samovar.guest.child_process import ChildProcess
 from samovar.guest.extended import Extended
@@ -54,7 +54,7 @@ _EXIT_UNCAUGHT = 1
 _EXIT_AFTER_INIT_ERROR = 1
 _programs: dict[str, Any] = {}
 
-SHOWN_FILES = Program.shown_files()
+SHOWN_FILES = shown_files.find()
 """Path in the template root → content: what programs are started with."""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TRACE_ID = "_X_AMZN_TRACE_ID"
-_SDK = "/var/runtime"
+SDK = "/var/runtime"
 
 
 def forget_zygote() -> None:
@@ -25,7 +25,7 @@ def forget_zygote() -> None:
     # Code may be read-only, or shared between instances where there is no mount namespace.
     sys.dont_write_bytecode = True
     sys.path[:] = [entry for entry in sys.path if entry]
-    sys.path.append(_SDK)
+    sys.path.append(SDK)
     sys.argv = ["bootstrap.py"]
     # The zygote's own script, and whatever its globals hold, is none of the function's business.
     sys.modules["__main__"] = ModuleType("__main__")

@@ -9,14 +9,14 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from samovar.guest import shown_files
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
-RUNTIME_DIRECTORY = "/var/runtime"
 CONNECTION_FD = 3
-_OWN_BOOTSTRAPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstraps")
 
 _TO_DEFAULT = {signal.SIGPIPE, signal.SIGXFSZ}
 """What Python ignores, and a program does not expect to be."""
@@ -43,17 +43,6 @@ class Program:
     def connected(self) -> bool:
         """Whether `start` is to be given a connection to the Runtime API."""
         return bool(self._entry.get("connected"))
-
-    @staticmethod
-    def shown_files() -> dict[str, bytes]:
-        """Our bootstraps, by where a template root has them."""
-        shown = {}
-        for name in sorted(os.listdir(_OWN_BOOTSTRAPS)):
-            path = os.path.join(_OWN_BOOTSTRAPS, name)
-            if os.path.isfile(path):
-                with open(path, "rb") as file:
-                    shown[f"{RUNTIME_DIRECTORY}/{name}"] = file.read()
-        return shown
 
     def start(
         self,
@@ -93,7 +82,8 @@ class Program:
         raise EntrypointError(f"Couldn't find valid bootstrap(s): [{' '.join(candidates)}]")
 
     def _expand(self, text: str) -> str:
-        ours = _OWN_BOOTSTRAPS if os.path.isdir(_OWN_BOOTSTRAPS) else RUNTIME_DIRECTORY
+        installed = os.path.isdir(shown_files.OWN_BOOTSTRAPS)
+        ours = shown_files.OWN_BOOTSTRAPS if installed else shown_files.DIRECTORY
         places = {"bootstraps": ours, "task_root": self._task_root, "opt": self._opt}
         for name, path in places.items():
             text = text.replace("{" + name + "}", path)

@@ -299,7 +299,7 @@ class FakeSandbox:
     async def open(self) -> None:
         """See the port."""
 
-    async def prepare(self, runtime: str) -> None:
+    async def prepare(self, runtime: str, *, bridged: bool = False) -> None:
         """See the port. Raises `PlatformError` where there is no such runtime."""
         self._check_runtime(runtime)
         self.prepared.append(runtime)

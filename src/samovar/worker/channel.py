@@ -46,6 +46,9 @@ class Channel:
         self.idle: asyncio.Future[bool] | None = None
         self.paused = False
         """Whether the socket is not being read, since the taker of a stream is slow."""
+        self._watching = True
+        self._silenced = False
+        """Whether what comes is discarded."""
         self._loop.add_reader(sock, self._readable)
 
     @property
@@ -64,6 +67,20 @@ class Channel:
             self._send(frame)
         return answer
 
+    def tell(self, frame: bytes) -> None:
+        """Send a frame to which no answer is due."""
+        if self._closed is None:
+            self._send(frame)
+
+    def tell_last(self, frame: bytes) -> None:
+        """Send the last frame, and end what waits for an answer. Until `close`, what still comes is
+        discarded: the instance may say what nobody waits for any more."""
+        self.tell(frame)
+        if self._closed is None:
+            self._silenced = True
+            self._resume()
+            self._give_up(ChannelClosedError())
+
     def close(self) -> None:
         """Stop using the socket (its owner closes it)."""
         self._end(ChannelClosedError())
@@ -72,7 +89,7 @@ class Channel:
 
     def _send(self, data: bytes) -> None:
         try:
-            sent = self._sock.send(data)
+            sent = 0 if self._unsent else self._sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -105,6 +122,8 @@ class Channel:
             return self._fail(ChannelClosedError())
         if not data:
             return self._fail(ChannelClosedError())
+        if self._silenced:
+            return None
         try:
             frames = self._reader.feed(data)
         except (wire.ProtocolError, RecursionError) as error:  # the latter: JSON nested too deep
@@ -151,17 +170,24 @@ class Channel:
             self._loop.add_reader(self._sock, self._readable)
 
     def _fail(self, error: ChannelClosedError) -> None:
-        if self._closed is None:
-            self._end(error)
+        was_open = self._closed is None
+        self._end(error)
+        if was_open:
             self._on_closed()
 
     def _end(self, error: ChannelClosedError) -> None:
+        self._give_up(error)
+        if self._watching:
+            self._watching = False
+            self._unsent.clear()
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+
+    def _give_up(self, error: ChannelClosedError) -> None:
+        """Nobody is to wait any more."""
         if self._closed is not None:
             return
         self._closed = error
-        self._unsent.clear()
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
         if self.parts is not None:

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from samovar.guest.exit_words import signal_words
+from samovar.guest.wire import Meta
 from samovar.model.invocation import MAX_STREAMED_BYTES
 from samovar.ports import Exit
 
@@ -91,32 +92,58 @@ def start_line(request_id: str, version: str) -> bytes:
     return f"START RequestId: {request_id} Version: {version}\n".encode()
 
 
-def end_lines(
-    request_id: str,
-    *,
-    run_ms: float,
-    memory_mib: int,
-    peak_bytes: int,
-    init_ms: float | None,
-    fault: Fault | None = None,
-) -> bytes:
-    """The END and REPORT lines. `init_ms` is given for an instance's first invocation; AWS bills
-    it (since August 2025), so it is part of the billed duration."""
-    billed_ms = math.ceil(run_ms + (init_ms or 0.0))
-    peak_mib = min(memory_mib, math.ceil(peak_bytes / (1 << 20)))
-    line = (
-        f"END RequestId: {request_id}\n"
-        f"REPORT RequestId: {request_id}\tDuration: {run_ms:.2f} ms\t"
-        f"Billed Duration: {billed_ms} ms\tMemory Size: {memory_mib} MB\t"
-        f"Max Memory Used: {peak_mib} MB\t"
-    )
-    if init_ms is not None:
-        line += f"Init Duration: {init_ms:.2f} ms\t"
-    if fault is not None:
-        line += f"Status: {fault.status}\t"
-        if fault.status == "error":
-            line += f"Error Type: {fault.error_type}\t"
-    return f"{line}\n".encode()
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an invocation has cost. `init_ms` is given for an instance's first one."""
+
+    request_id: str
+    run_ms: float
+    memory_mib: int
+    peak_bytes: int
+    init_ms: float | None = None
+    fault: Fault | None = None
+
+    @property
+    def billed_ms(self) -> int:
+        """AWS bills an instance's init, too (since August 2025)."""
+        return math.ceil(self.run_ms + (self.init_ms or 0.0))
+
+    @property
+    def peak_mib(self) -> int:
+        """Of its memory."""
+        return min(self.memory_mib, math.ceil(self.peak_bytes / (1 << 20)))
+
+    def lines(self) -> bytes:
+        """The END and REPORT lines."""
+        line = (
+            f"END RequestId: {self.request_id}\n"
+            f"REPORT RequestId: {self.request_id}\tDuration: {self.run_ms:.2f} ms\t"
+            f"Billed Duration: {self.billed_ms} ms\tMemory Size: {self.memory_mib} MB\t"
+            f"Max Memory Used: {self.peak_mib} MB\t"
+        )
+        if self.init_ms is not None:
+            line += f"Init Duration: {self.init_ms:.2f} ms\t"
+        if self.fault is not None:
+            line += f"Status: {self.fault.status}\t"
+            if self.fault.status == "error":
+                line += f"Error Type: {self.fault.error_type}\t"
+        return f"{line}\n".encode()
+
+    def meta(self) -> Meta:
+        """The same, as the meta of `wire.REPORT`."""
+        told: Meta = {
+            "id": self.request_id,
+            "status": self.fault.status if self.fault else "success",
+            "run_ms": round(self.run_ms, 2),
+            "billed_ms": self.billed_ms,
+            "memory_mib": self.memory_mib,
+            "peak_mib": self.peak_mib,
+        }
+        if self.init_ms is not None:
+            told["init_ms"] = round(self.init_ms, 2)
+        if self.fault is not None and self.fault.status == "error":
+            told["error_type"] = self.fault.error_type
+        return told
 
 
 def init_report(init_ms: float, error_type: str | None) -> bytes:

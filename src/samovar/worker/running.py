@@ -30,6 +30,7 @@ from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
 from samovar.worker.channel import Channel, ChannelClosedError
 from samovar.worker.environment import instance_environment
+from samovar.worker.farewell import Farewell
 from samovar.worker.output import Output
 from samovar.worker.relay import relay
 
@@ -72,6 +73,7 @@ class RunningInstance:
         self._output = Output(handle.output_fd, log)
         self._begun = 0.0
         """When the newest invocation began."""
+        self._farewell = Farewell(self._channel, handle)
         self._init_ms: float | None = None
         """Told in the REPORT line of the first invocation, then None."""
 
@@ -106,6 +108,7 @@ class RunningInstance:
         plausible = isinstance(told, int | float) and 0 <= told <= total_ms
         init_ms = float(told or 0) if plausible else total_ms
         self._init_ms = init_ms
+        self._farewell.learn(meta)
         self.state = move(self.state, InstanceState.IDLE)
         asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self._settle)
         return init_ms
@@ -136,12 +139,13 @@ class RunningInstance:
         if idle is not None and in_order:
             await asyncio.wait((idle,), timeout=REST_GRACE_S)
         if not in_order or self._channel.closed:
+            self._farewell.blame(fault)
             self.condemn()
         elif idle is None or idle.done():
             self.state = move(self.state, InstanceState.IDLE)
         else:
             pending = True
-        self._output.write(self._end_lines(request_id, run_ms, fault))
+        self._report(request_id, run_ms, fault)
         return Outcome(
             payload=body,
             function_error=function_error,
@@ -185,6 +189,7 @@ class RunningInstance:
         if survives and self.state is InstanceState.BUSY:
             self.state = move(self.state, InstanceState.IDLE)
             return True
+        self._farewell.blame(report.timed_out(self.version.timeout_s))
         self.condemn()
         return False
 
@@ -202,13 +207,18 @@ class RunningInstance:
         if not self._channel.paused:
             self._channel.close()
 
-    async def stop(self) -> None:
-        """End the instance; nothing of it is left on return. Idempotent."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the instance; nothing of it is left on return. Idempotent. `at_once`: without a
+        word to its extensions."""
         self.condemn()
-        self._output.drain()
-        self._channel.close()
-        self._output.close()
-        await self.handle.stop()
+        try:
+            if not at_once:
+                await self._farewell.say()
+        finally:
+            self._output.drain()
+            self._channel.close()
+            self._output.close()
+            await self.handle.stop()
 
     # ------------------------------------------------------------ frames
 
@@ -259,7 +269,7 @@ class RunningInstance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EXIT_WAIT_S):
                     return await asyncio.shield(self.handle.exited)
-        await self.stop()
+        await self.stop(at_once=True)
         return Exit(code=0)
 
     def _init_failed(
@@ -270,16 +280,19 @@ class RunningInstance:
         self._output.write(report.init_report(init_ms, error_type))
         return InitFailedError(document, self._output.tail())
 
-    def _end_lines(self, request_id: str, run_ms: float, fault: report.Fault | None) -> bytes:
+    def _report(self, request_id: str, run_ms: float, fault: report.Fault | None) -> None:
+        """Say what the invocation has cost."""
         init_ms, self._init_ms = self._init_ms, None
-        return report.end_lines(
+        figures = report.Figures(
             request_id,
-            run_ms=run_ms,
-            memory_mib=self.version.memory_mib,
-            peak_bytes=self.handle.peak_memory_bytes(),
-            init_ms=init_ms,
-            fault=fault,
+            run_ms,
+            self.version.memory_mib,
+            self.handle.peak_memory_bytes(),
+            init_ms,
+            fault,
         )
+        self._output.write(figures.lines())
+        self._farewell.report(figures)
 
 
 def _expire(answer: asyncio.Future[wire.Frame]) -> None:

@@ -18,6 +18,7 @@ from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
 from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
+from samovar.worker.bridging import is_bridged
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
@@ -85,9 +86,10 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
-        await self._pin(version)
+        _, layers_dir = await self._pin(version)
         try:
-            await self._sandbox.prepare(version.runtime)
+            bridged = is_bridged(version, layers_dir)
+            await self._sandbox.prepare(version.runtime, bridged=bridged)
         finally:
             self._unpin(version)
 
@@ -175,6 +177,7 @@ class LocalWorker:
                     runtime=version.runtime,
                     code_dir=code_dir,
                     layers_dir=layers_dir,
+                    bridged=is_bridged(version, layers_dir),
                     memory_mib=version.memory_mib,
                     vcpus=version.vcpus,
                     ephemeral_storage_mib=version.ephemeral_storage_mib,

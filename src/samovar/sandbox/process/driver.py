@@ -110,10 +110,10 @@ class ProcessSandbox:
                 "Choose `auto` to run with those that it has.",
             )
 
-    async def prepare(self, runtime: str) -> None:
+    async def prepare(self, runtime: str, *, bridged: bool = False) -> None:
         """See the port. Raises `PlatformError`."""
         await self._await_supervisor()
-        self._check_runtime(runtime)
+        runtime = self._entry_for(runtime, bridged)
         prepared = self._prepared.get(runtime)
         if prepared is None or (prepared.done() and prepared.exception()):
             prepared = self._ask_to_prepare(runtime)
@@ -121,7 +121,7 @@ class ProcessSandbox:
 
     async def start(self, spec: SandboxSpec) -> ProcessInstance:
         """See the port. Raises `PlatformError` where there is no such runtime, or no supervisor."""
-        self._check_runtime(spec.runtime)
+        self._entry_for(spec.runtime, spec.bridged)
         directories = spec.code_dir, spec.layers_dir
         try:
             reachable = await self._files.take(directories)
@@ -160,7 +160,7 @@ class ProcessSandbox:
         message = {
             "op": "start",
             "id": spec.instance_id,
-            "runtime": spec.runtime,
+            "runtime": self._entry_for(spec.runtime, spec.bridged),
             "code_dir": str(code_dir),
             "layers_dir": str(layers_dir) if layers_dir else None,
             "memory_mib": spec.memory_mib,
@@ -217,7 +217,9 @@ class ProcessSandbox:
         if not answer["knows_peers"]:
             self._unusable |= runtimes.without_peers(self._offers)
         self.runtimes = {
-            name: offer.path for name, offer in self._offers.items() if name not in self._unusable
+            name: offer.path
+            for name, offer in self._offers.items()
+            if name not in self._unusable and not name.endswith(runtimes.BRIDGED)
         }
         self.isolation = Isolation(
             driver="none" if self._mode == "none" else "process",
@@ -350,14 +352,17 @@ class ProcessSandbox:
 
     # ------------------------------------------------------------ runtimes
 
-    def _check_runtime(self, runtime: str) -> None:
-        if runtime not in self.runtimes:
+    def _entry_for(self, runtime: str, bridged: bool) -> str:
+        """The name of the offer that such a function runs by."""
+        entry = runtimes.entry_for(runtime, bridged, self._offers)
+        if runtime not in self.runtimes or entry in self._unusable:
             there = ", ".join(self.runtimes) or "none"
-            why = self._unusable.get(runtime, "it is not installed")
+            why = self._unusable.get(entry, "it is not installed")
             raise PlatformError(
                 ErrorCode.INVALID_RUNTIME,
                 f"no {runtime} on this machine ({why}); there is: {there}",
             )
+        return entry
 
     def _ask_to_prepare(self, runtime: str) -> asyncio.Future[None]:
         prepared = asyncio.get_running_loop().create_future()

@@ -1,9 +1,10 @@
 """The runtimes that this machine can run, and how: one entry of a table each.
 
 How this works. Python's instances are forks of an interpreter that run our loop. Every other
-runtime is a program beside a *bridge* (`samovar.guest.bridge`), itself such a fork, so blanks
-wait for all of them alike. An entry of `TABLE` says which names it stands for, what the machine
-must have and how the program is started; a name whose program is missing is not offered.
+runtime is a program beside a *bridge* (`samovar.guest.bridge`), itself such a fork, so blanks wait
+for all of them alike; Python's, too, where that is asked for (`BRIDGED`). An entry of `TABLE` says
+which names it stands for, what the machine must have and how the program is started; a name whose
+program is missing is not offered.
 
 Only programs below /usr are taken: that is what an instance sees of the host. They are asked for
 their version once, as the server starts.
@@ -22,6 +23,12 @@ import samovar.guest
 from samovar.sandbox.process import interpreters
 
 BRIDGE = "samovar.guest.bridge"
+BRIDGED = "+bridge"
+"""`python3.11+bridge` is how a Python function runs that has extensions, say. Nobody is offered it
+by that name."""
+
+_PYTHON_ARGV = ("{program}", "-s", "-X", "samovar_opt={opt}", "{bootstraps}/python.py")
+"""Without the user's own packages. The script comes last, as on AWS, where wrappers rely on it."""
 _VERSION_LIMIT_S = 10.0
 
 
@@ -72,9 +79,13 @@ def offers(search_path: str, python_loop: str) -> dict[str, Offer]:
     """Return runtime → how it is run here. Asks programs for their version: do not call it on an
     event loop."""
     pythons = interpreters.find(search_path)
-    found = {name: Offer(path, path, python_loop) for name, path in pythons.items()}
+    found: dict[str, Offer] = {}
     if not pythons:
         return found
+    for name, path in pythons.items():
+        argv = [path, *_PYTHON_ARGV[1:]]
+        found[name] = Offer(path, path, python_loop, argv, connected=True)
+        found[name + BRIDGED] = Offer(path, path, BRIDGE, argv, connected=True)
     # One that lies in /usr: nothing needs to be mounted for it.
     bridge = min(pythons.values(), key=lambda path: not path.startswith("/usr/"))
     for entry in TABLE:
@@ -87,8 +98,18 @@ def offers(search_path: str, python_loop: str) -> dict[str, Offer]:
 
 def reads(offers: Mapping[str, Offer]) -> dict[str, list[str]]:
     """What a runtime reads of this package, where instances have no root that it is put into."""
-    folder = str(Path(samovar.guest.__file__).with_name("bootstraps"))
-    return {name: [folder] for name, offer in offers.items() if offer.argv}
+    guest = Path(samovar.guest.__file__).parent
+    return {
+        name: [str(guest.parent if name.endswith(BRIDGED) else guest / "bootstraps")]
+        for name, offer in offers.items()
+        if offer.argv and offer.loop == BRIDGE
+    }
+
+
+def entry_for(runtime: str, bridged: bool, offers: Mapping[str, Offer]) -> str:
+    """The name of the offer to take."""
+    under_bridge = runtime + BRIDGED
+    return under_bridge if bridged and under_bridge in offers else runtime
 
 
 def without_peers(offers: Mapping[str, Offer]) -> dict[str, str]:
