@@ -55,6 +55,12 @@ def ready(init_ms: float = 1.0, *, output: bytes = b"") -> Reaction:
     return Reaction(output, wire.encode(wire.READY, {"init_ms": init_ms}))
 
 
+def extended(shutdown_ms: object = 2_000) -> Reaction:
+    """Init is over, and the instance wants to be told of its end."""
+    meta = {"init_ms": 1.0, "shutdown": True, "shutdown_ms": shutdown_ms}
+    return Reaction(send=wire.encode(wire.READY, meta))
+
+
 def init_error(kind: str, message: str = "", *, output: bytes = b"") -> Reaction:
     """Init failed: AWS's document, and the end that follows it."""
     frame = wire.encode(wire.INIT_ERROR, None, _document(kind, message))
@@ -95,6 +101,8 @@ def echo(meta: wire.Meta, body: bytes) -> Reaction:
     return respond(body)
 
 
+LEAVE = end(code=0)
+
 OnInit = Callable[[wire.Meta], Reaction | Awaitable[Reaction]]
 OnInvoke = Callable[[wire.Meta, bytes], Reaction | Awaitable[Reaction]]
 
@@ -107,6 +115,7 @@ class Behaviour:
     """Awaited by `FakeSandbox.start`: to wait, or to raise `PlatformError`."""
     on_init: OnInit | Reaction = READY
     on_invoke: OnInvoke | Reaction = echo
+    on_shutdown: Reaction = LEAVE
     origin: str = "fork"
     peak_memory_bytes: int = 20 << 20
 
@@ -114,8 +123,8 @@ class Behaviour:
 class FakeInstance:
     """Implements `samovar.ports.SandboxInstance`.
 
-    `inits` and `invocations` are the frames that it has read. What it does of its own accord:
-    `send`, `print` and `end`."""
+    `inits`, `invocations`, `reports` and `shutdowns` are the frames that it has read. What it does
+    of its own accord: `send`, `print` and `end`."""
 
     id: InstanceId
     channel: socket.socket
@@ -131,6 +140,8 @@ class FakeInstance:
         self.spec = spec
         self.inits: list[wire.Meta] = []
         self.invocations: list[tuple[wire.Meta, bytes]] = []
+        self.reports: list[wire.Meta] = []
+        self.shutdowns: list[wire.Meta] = []
         self.settled = False
         self._news = asyncio.Event()
         self._sandbox = sandbox
@@ -229,6 +240,12 @@ class FakeInstance:
             self.inits.append(meta)
             on_init = self._behaviour.on_init
             reaction = on_init if isinstance(on_init, Reaction) else on_init(meta)
+        elif kind == wire.REPORT:
+            self.reports.append(meta)
+            return NOTHING
+        elif kind == wire.SHUTDOWN:
+            self.shutdowns.append(meta)
+            return self._behaviour.on_shutdown
         else:
             assert kind == wire.INVOKE, f"a worker sent a frame of type {kind}"
             assert self.inits, "a worker sent INVOKE before INIT"
