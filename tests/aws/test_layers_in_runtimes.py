@@ -154,6 +154,25 @@ def shared_library(folder: Path) -> bytes:
     return (folder / "libtea.so").read_bytes()
 
 
+@pytest.mark.parametrize("place", ["layer", "code"])
+def test_python_loads_libraries_by_name(
+    lambda_client: Any,
+    make_function: FunctionFactory,
+    publish: LayerFactory,
+    tmp_path: Path,
+    place: str,
+) -> None:
+    source = "import ctypes, tea\ndef handler(event, context):\n"
+    source += "    return tea.KIND, ctypes.CDLL('libtea.so').cups()\n"
+    library = {"lib/libtea.so": shared_library(tmp_path)}
+    module = "KIND = 'green'\n"
+    if place == "layer":
+        name = make_function(source, Layers=[publish.arn({"python/tea.py": module, **library})])
+    else:
+        name = make_function({"app.py": source, "tea.py": module, **library})
+    assert invoke(lambda_client, name)[:2] == (["green", 3], None)
+
+
 # ---------------------------------------------------------------- attacks
 
 

@@ -86,9 +86,9 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
-        _, layers_dir = await self._pin(version)
+        code_dir, layers_dir = await self._pin(version)
         try:
-            bridged = is_bridged(version, layers_dir)
+            bridged = is_bridged(version, code_dir, layers_dir)
             await self._sandbox.prepare(version.runtime, bridged=bridged)
         finally:
             self._unpin(version)
@@ -177,7 +177,7 @@ class LocalWorker:
                     runtime=version.runtime,
                     code_dir=code_dir,
                     layers_dir=layers_dir,
-                    bridged=is_bridged(version, layers_dir),
+                    bridged=is_bridged(version, code_dir, layers_dir),
                     memory_mib=version.memory_mib,
                     vcpus=version.vcpus,
                     ephemeral_storage_mib=version.ephemeral_storage_mib,
