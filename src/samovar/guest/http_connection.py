@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 1280 * 1024
 """Request line and headers, or trailers. AWS's clients send error causes of up to 1 MiB in one."""
 MAX_CHUNK_LINE_BYTES = 4096
-_RECV_BYTES = 256 * 1024
+_SMALL_BYTES = 256 * 1024
+"""Up to here a copy into one buffer is cheaper than a second system call."""
+_received = memoryview(bytearray(256 * 1024))
+"""One for all connections: to allocate so much for each call costs more than the call."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -121,14 +124,14 @@ class Connection:
     def receive(self) -> bool:
         """Take in what has come; False at the end of the stream, or if it is broken."""
         try:
-            data = self.sock.recv(_RECV_BYTES)
+            count = self.sock.recv_into(_received)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        self._incoming += data
+        self._incoming += _received[:count]
         # While an answer is due, only what a client may have sent ahead.
-        return bool(data) and (self.answered or len(self._incoming) <= MAX_HEAD_BYTES)
+        return bool(count) and (self.answered or len(self._incoming) <= MAX_HEAD_BYTES)
 
     def next_request(self) -> Request | None:
         """Return a request that is whole; its answer is then due. Raises `BadRequestError`."""
@@ -285,7 +288,7 @@ class Connection:
         if not self.keep_alive:
             lines.append("Connection: close")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        if len(body) <= _RECV_BYTES:
+        if len(body) <= _SMALL_BYTES:
             self._outgoing.append(memoryview(head + body))
         else:
             self._outgoing.append(memoryview(head))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., None]
     SinkFor = Callable[..., BodySink | None]
-    _Route = tuple[Handler, SinkFor | None]
+    _Methods = dict[str, tuple[Handler, SinkFor | None]]
 
 MAX_CONNECTIONS = 128
 _LAST_READS = 64
@@ -41,7 +41,8 @@ class Router:
     """Which handler is for which request."""
 
     def __init__(self) -> None:
-        self._routes: dict[int, list[tuple[list[str], dict[str, _Route]]]] = {}
+        self._exact: dict[str, _Methods] = {}
+        self._patterns: dict[int, list[tuple[list[str], _Methods]]] = {}
         """By the number of steps in a path, so that few are looked at."""
 
     def add(
@@ -51,34 +52,42 @@ class Router:
         `{}` stands for any, and the handler is given what stood there. `sink_for`, called likewise
         as the head of a request is there, may return what takes its body; the handler is called
         all the same when that has come to its end."""
+        self._methods(path)[method] = handler, sink_for
+
+    def _methods(self, path: str) -> _Methods:
         steps = path.split("/")
-        routes = self._routes.setdefault(len(steps), [])
-        for known, methods in routes:
+        if "{}" not in steps:
+            return self._exact.setdefault(path, {})
+        patterns = self._patterns.setdefault(len(steps), [])
+        for known, methods in patterns:
             if known == steps:
-                methods[method] = handler, sink_for
-                return
-        routes.append((steps, {method: (handler, sink_for)}))
+                return methods
+        patterns.append((steps, {}))
+        return patterns[-1][1]
 
     def handle(self, exchange: Exchange) -> None:
         """Call the handler, or refuse as AWS's does."""
-        methods, stood = self._find(exchange.request)
-        if methods is None:
+        if exchange.handler:
+            exchange.handler(exchange, *exchange.steps)
+        elif self._find(exchange.request)[0] is None:
             exchange.answer(404, b"404 page not found\n", "text/plain")
-        elif exchange.request.method not in methods:
-            exchange.answer(405, b"", "text/plain")
         else:
-            methods[exchange.request.method][0](exchange, *stood)
+            exchange.answer(405, b"", "text/plain")
 
-    def sink_for(self, exchange: Exchange) -> BodySink | None:
-        """What is to take the body of a request whose head is there; None: it is to be kept."""
-        methods, stood = self._find(exchange.request)
-        sink_for = (methods or {}).get(exchange.request.method, (None, None))[1]
-        return sink_for(exchange, *stood) if sink_for else None
+    def open(self, exchange: Exchange) -> BodySink | None:
+        """Find the handler for a request whose head is there, and what is to take its body; None:
+        it is to be kept."""
+        methods, exchange.steps = self._find(exchange.request)
+        exchange.handler, sink_for = (methods or {}).get(exchange.request.method, (None, None))
+        return sink_for(exchange, *exchange.steps) if sink_for else None
 
-    def _find(self, request: Request) -> tuple[dict[str, _Route] | None, list[str]]:
-        steps = request.path.partition("?")[0].split("/")
-        for known, methods in self._routes.get(len(steps), []):
-            if all(want in ("{}", steps[at]) for at, want in enumerate(known)):
+    def _find(self, request: Request) -> tuple[_Methods | None, list[str]]:
+        path = request.path.partition("?")[0]
+        if path in self._exact:
+            return self._exact[path], []
+        steps = path.split("/")
+        for known, methods in self._patterns.get(len(steps), []):
+            if all(want in ("{}", step) for want, step in zip(known, steps)):  # noqa: B905 # 3.9
                 return methods, [steps[at] for at, want in enumerate(known) if want == "{}"]
         return None, []
 
@@ -97,6 +106,9 @@ class Exchange:
     def __init__(self, client: _Client, request: Request) -> None:
         self._client = client
         self.request = request
+        self.handler: Handler | None = None
+        self.steps: list[str] = []
+        """Of the route that it is for: see `Router.open`."""
         self.on_sent: Callback = _nothing
         self.on_gone: Callback = _nothing
 
@@ -163,11 +175,8 @@ class _Client:
             exchange.on_gone()
 
     def _sink_for(self, request: Request) -> BodySink | None:
-        exchange = Exchange(self, request)
-        sink = self._listener.router.sink_for(exchange)
-        if sink:
-            self._exchange = exchange
-        return sink
+        self._exchange = Exchange(self, request)
+        return self._listener.router.open(self._exchange)
 
     def _readable(self) -> None:
         if self._connection.receive():
@@ -232,8 +241,6 @@ class _Client:
                 if request is None:
                     self._watch()
                     return
-                if not request.sink:
-                    self._exchange = Exchange(self, request)
                 assert self._exchange
                 self._listener.router.handle(self._exchange)
         except BadRequestError as error:

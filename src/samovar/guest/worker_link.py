@@ -33,6 +33,9 @@ ROOM_BYTES = 256 * 1024
 _SMALL_BYTES = 64 * 1024
 """Up to here a copy into one buffer is cheaper than a second system call."""
 
+_received = memoryview(bytearray(RECV_BYTES))
+"""To allocate so much for each call costs more than the call."""
+
 
 class WorkerLink:
     """Calls `on_frame(kind, meta, body)` for each frame, with a body that is the callee's own.
@@ -127,9 +130,8 @@ class WorkerLink:
                     count = self._sock.recv_into(view[self._body_at :])
                 self._body_at += count
             else:
-                data = self._sock.recv(RECV_BYTES)
-                count = len(data)
-                self._incoming += data
+                count = self._sock.recv_into(_received)
+                self._incoming += _received[:count]
         except BlockingIOError:
             return
         except OSError as error:
