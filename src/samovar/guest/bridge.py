@@ -8,6 +8,7 @@ thread, one `reactor`, on which sit
     phases           init, invocations, rest; and for whom the instance waits in each
     http_listener    HTTP on the instance's loopback, and the routes that API modules add
     runtime_api      the Runtime API: its routes, and the runtime as a part of the phases
+    web_server       in its place: a program that serves HTTP, to which events are requests
     extensions       the Extensions API, and the processes of /opt/extensions
     telemetry        what happens, for extensions that have subscribed to it (`telemetry_api`)
     shutdown         the end, where there are extensions
@@ -34,10 +35,11 @@ from samovar.guest.child_process import ChildProcess
 from samovar.guest.extended import Extended
 from samovar.guest.http_listener import HttpListener, Router
 from samovar.guest.phases import Phases
-from samovar.guest.program import EntrypointError, Program
+from samovar.guest.program import EntrypointError, Program, as_web_server
 from samovar.guest.reactor import Reactor
 from samovar.guest.runtime_api import RuntimeApi
 from samovar.guest.runtime_documents import document
+from samovar.guest.web_server import WebServer
 from samovar.guest.wire import INIT, ProtocolError
 from samovar.guest.worker_link import WorkerLink
 
@@ -110,6 +112,7 @@ class _Bridge:
         self._link = WorkerLink(channel, self._reactor, self._on_first_frame)
         self._phases = Phases(self._link)
         self._listener: HttpListener | None = None
+        self._web_server: WebServer | None = None
         self._status: int | None = None
 
     def run(self) -> int:
@@ -161,7 +164,17 @@ class _Bridge:
             end=self._end,
             hang_up=self._hang_up,
         )
-        RuntimeApi(self._phases, router)
+        if "web" in init:
+            if not own_network:
+                _move_server(init["web"], env)
+            self._web_server = WebServer(
+                self._reactor,
+                self._phases,
+                init["web"],
+                lambda port: own_network or peers.serves(port),
+            )
+        else:
+            RuntimeApi(self._phases, router)
         self._listener = HttpListener(
             sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
         )
@@ -169,6 +182,8 @@ class _Bridge:
 
     def _start_program(self, init: Meta, env: Mapping[str, str], extended: Extended) -> None:
         entry = _programs[init["runtime"]]
+        if self._web_server:
+            entry, env = as_web_server(entry, init, env)
         program = Program(entry, init["task_root"], init.get("opt", "/opt"))
         connection = self._connection() if program.connected else None
         try:
@@ -182,6 +197,8 @@ class _Bridge:
             if connection:
                 connection.close()
         extended.program_started(ChildProcess(self._reactor, pid, extended.program_ended))
+        if self._web_server:
+            self._web_server.begin()
 
     def _connection(self) -> socket.socket:
         """To the Runtime API, for a program that is to begin with one."""
@@ -189,3 +206,14 @@ class _Bridge:
         ours, theirs = socket.socketpair()
         self._listener.adopt(ours)
         return theirs
+
+
+def _move_server(web: dict[str, Any], env: dict[str, str]) -> None:
+    """To a port of its own, for this loopback is the whole machine's. Servers that listen where
+    PORT says follow."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    if web["readiness_port"] == web["port"]:
+        web["readiness_port"] = port
+    web["port"] = port
+    env["PORT"] = env["AWS_LWA_PORT"] = str(port)

@@ -26,6 +26,9 @@ def _namespace(kind: str) -> int:
         return 0
 
 
+_LISTENS = "0A"
+"""A state in /proc/net/tcp."""
+
 # Of the zygote, which imports this outside of any instance.
 _HOME = {kind: _namespace(kind) for kind in ("net", "pid")}
 _HOME_UID = os.getuid()
@@ -87,6 +90,25 @@ def _ends(local: tuple[str, int], remote: tuple[str, int]) -> bytes:
     ports = struct.pack("!HH", local[1], remote[1])
     addresses = [socket.inet_aton(host) for host, _ in (local, remote)]
     return _ENDS.pack(ports, *addresses, 0, _ANY, _ANY)
+
+
+def serves(port: int) -> bool:
+    """Whether a process of this instance listens on a port. False where that cannot be told."""
+    inodes = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as lines:
+                fields = [line.split() for line in lines]
+        except OSError:
+            continue
+        at = f":{port:04X}"
+        inodes += [line[9] for line in fields if line[1].endswith(at) and line[3] == _LISTENS]
+    try:
+        return bool(inodes) and all(
+            any(_holds(pid, f"socket:[{inode}]") for pid in _our_processes()) for inode in inodes
+        )
+    except OSError:
+        return False
 
 
 def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str | None:

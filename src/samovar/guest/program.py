@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+WEB_ADAPTER = "/opt/bootstrap"
+"""The wrapper of the AWS Lambda Web Adapter, whose work the bridge does."""
 CONNECTION_FD = 3
 
 _TO_DEFAULT = {signal.SIGPIPE, signal.SIGXFSZ}
@@ -88,3 +90,19 @@ class Program:
         for name, path in places.items():
             text = text.replace("{" + name + "}", path)
         return text
+
+
+def as_web_server(
+    entry: Mapping[str, Any], init: Mapping[str, Any], env: Mapping[str, str]
+) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The entry and the environment for a function that is a web server. In a managed runtime its
+    handler names the script that starts it, which finds the runtime's program on its path."""
+    env = dict(env)
+    if env.get(WRAPPER) == WEB_ADAPTER:
+        del env[WRAPPER]
+    if not entry["argv"]:
+        return entry, env
+    runtime = os.path.dirname(entry["argv"][0])
+    env["PATH"] = f"{runtime}:{env.get('PATH', os.defpath)}" if runtime else env["PATH"]
+    script = os.path.join(init["task_root"], init["handler"])
+    return {**entry, "argv": [script], "connected": False}, env

@@ -33,7 +33,7 @@ HEADER = struct.Struct("!BII")
 INIT = 1
 """worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime", "opt"}; "opt", where
 it sees its layers, is left out where it has none; without isolation, "terminal" may name the one
-for debuggers. body: empty."""
+for debuggers. "web", for a web server: its settings (`samovar.model.web`). body: empty."""
 READY = 2
 """loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty.
 With {"shutdown": true, "shutdown_ms": N} in it, the loop wants SHUTDOWN before it is ended, and N

@@ -26,6 +26,7 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceState, move
 from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S, Invocation, Outcome
+from samovar.model.web import WebSettings
 from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
 from samovar.worker.channel import Channel, ChannelClosedError
@@ -51,7 +52,8 @@ class RunningInstance:
     """See the module's text. `state` moves as in `model.instance`.
 
     `log` takes what goes to the function's log; `lost` is called when the instance becomes useless
-    while it is idle; `terminal` is where a person may debug it, without its time limits."""
+    while it is idle; `terminal` is where a person may debug it, without its time limits; `web` is
+    how to speak to it if it is a web server."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class RunningInstance:
         lost: Callable[[], None],
         init_limit_s: float = INIT_LIMIT_S,
         terminal: str | None = None,
+        web: WebSettings | None = None,
     ) -> None:
         self.handle = handle
         self.version = version
@@ -68,6 +71,7 @@ class RunningInstance:
         self._lost = lost
         self._init_limit_s = init_limit_s
         self._terminal = terminal
+        self._web = web
         self._timeout_s = version.timeout_s if terminal is None else AT_TERMINAL_LIMIT_S
         self._channel = Channel(handle.channel, self._channel_closed)
         self._output = Output(handle.output_fd, log)
@@ -235,6 +239,8 @@ class RunningInstance:
             meta["opt"] = opt
         if self._terminal is not None:
             meta["terminal"] = self._terminal
+        if self._web is not None:
+            meta["web"] = self._web.as_meta()
         return wire.encode(wire.INIT, meta)
 
     def _invoke_frame(self, invocation: Invocation) -> bytes:

@@ -22,6 +22,7 @@ from samovar.worker.bridging import is_bridged
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
+from samovar.worker.web import web_server
 
 log = get_logger("worker")
 
@@ -194,6 +195,7 @@ class LocalWorker:
             lost=lambda: self._lost(instance),
             init_limit_s=self._init_limit_s,
             terminal=self._terminal,
+            web=web_server(version, layers_dir),
         )
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))

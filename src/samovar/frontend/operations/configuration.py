@@ -15,6 +15,7 @@ from samovar.frontend.operations.control import Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST, CodeRef, FunctionVersion
 from samovar.model.runtime import RESERVED_ENVIRONMENT, what_is_missing
+from samovar.model.web import web_settings
 
 MAX_TIMEOUT_S = 900
 MAX_MEMORY_MIB = 10_240
@@ -194,4 +195,8 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
         raise invalid(
             f"{prefix} the environment variables you have provided exceeded the 4KB limit."
         )
+    try:
+        web_settings(variables)
+    except ValueError as error:
+        raise invalid(f"{prefix} {error}.") from error
     return dict(variables)
