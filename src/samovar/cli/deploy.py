@@ -102,7 +102,7 @@ def _create(
 ) -> str:
     settings = replace(
         settings,
-        handler=settings.handler or package.handler or _no_handler(),
+        handler=settings.handler or _handler_of(package, settings.runtime),
         runtime=settings.runtime or _newest_python(endpoint),
     )
     client.create_function(
@@ -130,7 +130,7 @@ def _update(
         changed.append("code")
     in_layers = bool(current.get("Layers"))
     if settings.handler is None and not in_layers and not package.may_hold(current["Handler"]):
-        settings = replace(settings, handler=package.handler or _no_handler())
+        settings = replace(settings, handler=_handler_of(package, settings.runtime))
     wanted = settings.as_request()
     now = {**current, "Layers": [layer["Arn"] for layer in current.get("Layers", ())]}
     if any(now.get(key) != value for key, value in wanted.items()):
@@ -167,7 +167,11 @@ def _newest_python(endpoint: Endpoint) -> str:
     return max(versions)[1] if versions else FALLBACK_RUNTIME
 
 
-def _no_handler() -> str:
+def _handler_of(package: Package, runtime: str | None) -> str:
+    if runtime and runtime.startswith("provided"):
+        return "bootstrap"  # which may do with it what it likes
+    if package.handler is not None:
+        return package.handler
     functions = " or ".join(f"`{name}`" for name in HANDLER_FUNCTIONS)
     raise PackageError(
         "no handler found", f"define {functions} in app.py, or say --handler module.function"

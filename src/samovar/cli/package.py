@@ -59,8 +59,8 @@ class Package:
     handler: str | None
     """`module.function`, where one was found."""
     zip_bytes: bytes
-    modules: frozenset[str]
-    """Top-level modules, dotted-free: what the first part of a handler may be."""
+    names: frozenset[str]
+    """Of top-level files and folders, with their suffixes and without."""
 
     @property
     def code_sha256(self) -> str:
@@ -68,8 +68,10 @@ class Package:
         return base64.b64encode(hashlib.sha256(self.zip_bytes).digest()).decode()
 
     def may_hold(self, handler: str) -> bool:
-        """Whether the handler's module is in the package."""
-        return re.split(r"[./]", handler, maxsplit=1)[0] in self.modules
+        """Whether the handler's module, or its script, is in the package. (A program of the
+        function's own takes any handler.)"""
+        first = re.split(r"[./]", handler, maxsplit=1)[0]
+        return not self.names.isdisjoint((first, handler, "bootstrap"))
 
 
 def is_packed(path: PurePath) -> bool:
@@ -164,9 +166,11 @@ def _describe(path: Path, stem: str, zip_bytes: bytes, broken: bool) -> Package:
         with zipfile.ZipFile(io.BytesIO(zip_bytes)) as archive:
             modules = _modules(archive)
             handler = _find_handler(archive, modules, stem, broken)
+            names = {entry.filename.partition("/")[0] for entry in archive.infolist()}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise PackageError(f"{path} cannot be read as a zip: {error}", "pack it again") from error
-    return Package(_function_name(stem), handler, zip_bytes, frozenset(modules))
+    names |= {name.partition(".")[0] for name in names}
+    return Package(_function_name(stem), handler, zip_bytes, frozenset(names))
 
 
 def _modules(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo | None]:

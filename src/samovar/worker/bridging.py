@@ -15,13 +15,14 @@ from pathlib import Path
 from samovar.guest import extension_processes
 from samovar.guest.program import WRAPPER
 from samovar.model.function import FunctionVersion
+from samovar.worker.web import web_server
 
 _LIBRARY = re.compile(r".+\.so(\.\d+)*")
 
 
 def is_bridged(version: FunctionVersion, code_dir: Path, layers_dir: Path | None) -> bool:
     """Whether a version, whose code and layers are unpacked there, is to run so."""
-    if version.environment.get(WRAPPER):
+    if version.environment.get(WRAPPER) or web_server(version, layers_dir):
         return True
     if layers_dir and extension_processes.find(str(layers_dir)):
         return True
