@@ -306,8 +306,10 @@ def test_a_timeout_is_answered_at_once_and_the_extensions_are_told(
     log_until(endpoint, name, "told of timeout")
 
 
-def test_the_end_of_the_server_tells_all_instances_and_leaves_nothing(tmp_path):
-    with running(tmp_path / "data", "--no-examples") as server, clients_of(server.endpoint) as make:
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_the_end_of_the_server_tells_all_instances_and_leaves_nothing(tmp_path, isolation):
+    flags = ["--no-examples", "--isolation", isolation]
+    with running(tmp_path / "data", *flags) as server, clients_of(server.endpoint) as make:
         client = make()
         runtime = server.newest_runtime()
         functions = FunctionFactory(client, "ending", runtime)

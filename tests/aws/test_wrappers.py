@@ -52,6 +52,36 @@ def test_a_wrapper_sets_variables_for_node(lambda_client, wrapped, server):
     assert invoke(lambda_client, name)[:2] == ("green", None)
 
 
+CLOSING = '#!/bin/sh\nexec "$@" 3<&-\n'
+SPAWNING = """\
+#!/usr/bin/python3
+import subprocess, sys
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"""
+
+
+@pytest.mark.parametrize("script", [CLOSING, SPAWNING])
+def test_a_wrapper_need_not_hand_on_more_than_the_command_line(lambda_client, wrapped, script):
+    name = wrapped("def handler(event, context): return event\n", script)
+    for event in ("green", "black"):
+        assert invoke(lambda_client, name, event)[:2] == (event, None)
+
+
+@pytest.mark.parametrize("script", [CLOSING, SPAWNING])
+def test_nor_need_one_for_node(lambda_client, wrapped, server, script):
+    runtimes = [name for name in server.health()["runtimes"] if name.startswith("nodejs")]
+    if not runtimes:
+        pytest.skip("no Node.js on this machine")
+    source = {"app.mjs": "export const handler = async (event) => event"}
+    name = wrapped(source, script, Runtime=runtimes[0], MemorySize=256)
+    for event in ("green", "black"):
+        assert invoke(lambda_client, name, event)[:2] == (event, None)
+
+
+def test_how_python_runs_under_a_bridge_is_no_runtime_to_choose(server):
+    assert not [name for name in server.health()["runtimes"] if "bridge" in name]
+
+
 def test_a_wrapper_that_does_not_start_the_runtime_fails_init(lambda_client, wrapped):
     name = wrapped("", "#!/bin/sh\nexit 3\n")
     value, error, _ = invoke(lambda_client, name)

@@ -31,6 +31,13 @@ def signal_words(number: int) -> str:
     return f"signal: {SIGNAL_WORDS.get(number, f'signal {number}')}"
 
 
+def end_of_runtime(status: int) -> str:
+    """Of a wait status: `Runtime exited with error: exit status 3`, say."""
+    if status == 0:
+        return "Runtime exited without providing a reason"
+    return f"Runtime exited with error: {end_of_extension(status)}"
+
+
 def end_of_extension(status: int) -> str:
     """Of a wait status: `exit code 0`, `exit status 3`, `signal: killed`."""
     if os.WIFSIGNALED(status):

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from samovar.guest import extension_processes
+from samovar.guest.exit_words import end_of_runtime
 from samovar.guest.extensions import Extensions
 from samovar.guest.instance_log import InstanceLog
 from samovar.guest.platform_events import PlatformEvents
@@ -100,7 +101,7 @@ class Extended:
         if self._shutdown.begun:
             self._shutdown.runtime_ended()
             return
-        self._events.runtime_failed("Runtime.ExitError")
+        self._events.failed("Runtime.ExitError", end_of_runtime(status))
         self._shut_down_of_itself(status)
 
     # ------------------------------------------------------------ the end
@@ -118,7 +119,7 @@ class Extended:
         phases = self._phases
         if self._shutdown.begun:
             return
-        self._events.runtime_failed(error_type)
+        self._events.failed(error_type, message)
         if not phases.ready:
             phases.fail_init(document(error_type, message))
             self._end(_FAILED)
@@ -135,5 +136,5 @@ class Extended:
 
     def _on_shutdown(self, meta: Meta) -> None:
         if meta["reason"] != "spindown":
-            self._events.runtime_failed("Runtime.Unknown", status=meta["reason"])
+            self._events.end_runtime("Runtime.Unknown", status=meta["reason"])
         self._shutdown.begin(meta["reason"], self._program, meta["deadline_ms"])

@@ -75,8 +75,14 @@ class PlatformEvents:
         self._error_type = meta["type"] if kind == ERROR else ""
         self._produced_bytes = len(body)
 
-    def runtime_failed(self, error_type: str, status: str = "error") -> None:
-        """Its process has ended, or (`status` is `timeout`) will be."""
+    def failed(self, error_type: str, message: str) -> None:
+        """The runtime's process has ended, or that of an extension."""
+        about = f"RequestId: {self._invocation['id']} " if self._invocation else ""
+        self._telemetry.publish("platform.fault", f"{about}Error: {message}\n{error_type}")
+        self.end_runtime(error_type)
+
+    def end_runtime(self, error_type: str, status: str = "error") -> None:
+        """The runtime has ended, or will be."""
         if not self._ready:
             self._extensions.tell_of_init()
         if not self._initialised:
@@ -103,6 +109,7 @@ class PlatformEvents:
         self._telemetry.publish("platform.runtimeDone", record)
 
     def _on_report(self, figures: Meta) -> None:
+        self._telemetry.publish("platform.end", {"requestId": figures["id"]})
         self._telemetry.publish("platform.report", events.report(figures))
 
     def _elapsed_ms(self) -> float:

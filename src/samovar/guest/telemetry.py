@@ -42,10 +42,13 @@ class _Subscriber:
         self._timer: Timer | None = None
         self._sending = False
         self._due = False
+        self._closed = False
 
     def add(self, kind: str, record: Record, when: str, encoded: bytes) -> None:
         """Send an event if it is of a type that was asked for. `encoded` is the whole of it."""
         if kind.partition(".")[0] not in self.subscription.types:
+            return
+        if kind in events.OF_LOGS_API_ALONE and not self.subscription.is_logs_api:
             return
         if self.subscription.is_logs_api:
             other = events.for_logs_api(kind, record, self.subscription.schema_version)
@@ -59,6 +62,14 @@ class _Subscriber:
             self.flush()
         elif self._timer is None:
             self._timer = self._reactor.later(self.subscription.timeout_ms / 1e3, self.flush)
+
+    def close(self) -> None:
+        """It has subscribed anew: send nothing more."""
+        if self._timer:
+            self._timer.cancel()
+        self._closed = True
+        self._buffer.take()
+        self._delivery.close()
 
     @property
     def drained(self) -> bool:
@@ -84,6 +95,8 @@ class _Subscriber:
             records.append(events.encode("platform.logsDropped", dropped, now))
 
         def done(arrived: bool) -> None:
+            if self._closed:
+                return
             self._sending = False
             if not arrived:
                 self._buffer.count_dropped(batch.records)
@@ -110,6 +123,8 @@ class Telemetry:
 
     def subscribe(self, name: str, subscription: Subscription) -> None:
         """From now on send to an extension, in place of what it had asked for before."""
+        if name in self._subscribers:
+            self._subscribers.pop(name).close()
         subscriber = self._subscribers[name] = _Subscriber(
             self._reactor, subscription, self._look_for_drained
         )

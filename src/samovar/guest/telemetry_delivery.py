@@ -51,8 +51,12 @@ class _Attempt:
         self._wants_answer = wants_answer
         self._answer = bytearray()
         self._done = done
-        self._timer: Timer = reactor.later(ATTEMPT_LIMIT_S, lambda: self._end(False))
+        self._timer: Timer = reactor.later(ATTEMPT_LIMIT_S, self.give_up)
         reactor.watch(sock, self._readable, self._writable)
+
+    def give_up(self) -> None:
+        """It has not arrived."""
+        self._end(False)
 
     def _end(self, arrived: bool) -> None:
         self._timer.cancel()
@@ -111,6 +115,14 @@ class Delivery:
         self._reactor = reactor
         self._subscription = subscription
         self._sock: socket.socket | None = None
+        self._attempt: _Attempt | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Give up what is under way; `done` is called. Nothing more is to be sent."""
+        self._closed = True
+        if self._attempt:
+            self._attempt.give_up()
 
     def send(self, records: list[bytes], done: Callable[[bool], None]) -> None:
         """Hand over a batch; `done(arrived)` is called once, later. One at a time."""
@@ -133,20 +145,24 @@ class Delivery:
         is_http = self._subscription.protocol == "HTTP"
 
         def ended(arrived: bool) -> None:
+            self._attempt = None
             if is_http or not arrived:
                 self._close()
-            if arrived or left <= 1:
+            if arrived or left <= 1 or self._closed:
                 done(arrived)
                 return
             next_s = min(2 * pause_s, MAX_PAUSE_S)
             self._reactor.later(pause_s, lambda: self._try(data, left - 1, next_s, done))
 
+        if self._closed:
+            done(False)
+            return
         try:
             sock = self._sock = self._sock or self._connect()
         except OSError:
             ended(False)
             return
-        _Attempt(self._reactor, sock, data, is_http, ended)
+        self._attempt = _Attempt(self._reactor, sock, data, is_http, ended)
 
     def _connect(self) -> socket.socket:
         sock = socket.socket()

@@ -26,10 +26,14 @@ _LOGS_API_TYPES = {
     "platform.extension": "platform.extension",
     "platform.telemetrySubscription": "platform.logsSubscription",
     "platform.logsDropped": "platform.logsDropped",
+    "platform.end": "platform.end",
     "platform.fault": "platform.fault",
     "function": "function",
     "extension": "extension",
 }
+
+
+OF_LOGS_API_ALONE = frozenset({"platform.end", "platform.fault"})
 
 
 def iso_time(seconds: float) -> str:

@@ -206,6 +206,10 @@ class BridgedInstance:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
 
+    def descriptors(self) -> int:
+        """How many the bridge has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def close(self) -> None:
         self._sock.close()
         with contextlib.suppress(ProcessLookupError):

@@ -180,6 +180,7 @@ def test_the_logs_api_has_its_own_events(bridged):
     instance.send(wire.REPORT, FIGURES)
     events = events_until(instance, has("platform.report"))
     assert instance.notes("answer") == [200]
+    assert records(events, "platform.end") == [{"requestId": "id-1"}]
     kinds = {event["type"] for event in events}
     assert {"platform.logsSubscription", "function", "platform.start"} <= kinds
     assert not {"platform.initStart", "platform.telemetrySubscription"} & kinds
@@ -301,6 +302,45 @@ def test_what_a_slow_subscriber_misses_is_counted(bridged):
         return dropped > 0 and len(records(events, "function")) + dropped >= 30_000
 
     events_until(instance, all_told)
+
+
+def test_who_subscribes_again_is_sent_to_the_new_place_alone(bridged):
+    instance = bridged(
+        reader="""
+        listener = socket.create_server(("127.0.0.1", 0))
+        id = register("INVOKE", "SHUTDOWN")
+        for _ in range(50):
+            subscribe(id, listener.getsockname()[1])
+        subscribe(id, listen(lambda events: [note("events", event) for event in events]))
+        while next_event(id)["eventType"] != "SHUTDOWN":
+            pass
+        """
+    )
+    instance.init()
+    instance.invoke("tea")
+    events = events_until(instance, has("function", "platform.start"))
+    assert len(records(events, "platform.initStart")) == 1
+    assert instance.descriptors() < 40
+
+
+def test_a_fault_is_an_event_of_the_logs_api(bridged):
+    instance = bridged(
+        "next_invocation(); sys.exit(3)",
+        reader="""
+        id = register("INVOKE", "SHUTDOWN")
+        port = listen(lambda events: [note("events", event) for event in events])
+        subscribe(id, port, "/2020-08-15/logs", schemaVersion="2020-08-15")
+        while next_event(id)["eventType"] != "SHUTDOWN":
+            pass
+        """,
+    )
+    instance.init()
+    with pytest.raises(EOFError):
+        instance.invoke("tea")
+    instance.wait()
+    assert records(instance.notes("events"), "platform.fault") == [
+        "RequestId: id-1 Error: Runtime exited with error: exit status 3\nRuntime.ExitError"
+    ]
 
 
 def test_a_line_without_end_is_told_in_pieces(bridged):
