@@ -3,7 +3,8 @@
 Extensions and wrapper scripts are about programs that speak the Runtime API; our Python loop is
 faster because it is none. So it is left where one of them is there. So it is for shared libraries
 in `lib/`: the dynamic linker reads LD_LIBRARY_PATH when a program starts, and an instance of our
-loop is a fork of one that has started.
+loop is a fork of one that has started. And so it is for web servers, which are programs of their
+own.
 """
 
 from __future__ import annotations
