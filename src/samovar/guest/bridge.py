@@ -143,6 +143,7 @@ class _Bridge:
             self._status = status
 
     def _hang_up(self) -> None:
+        self._link.mute()
         self._reactor.unwatch(self._channel)
         self._channel.shutdown(socket.SHUT_RDWR)
 
@@ -162,6 +163,7 @@ class _Bridge:
             env,
             port,
             end=self._end,
+            mute=self._link.mute,
             hang_up=self._hang_up,
         )
         if "web" in init:

@@ -37,7 +37,8 @@ _FAILED = 1 << 8
 
 class Extended:
     """See the module. To be made before the runtime joins `phases`. `end(status)` ends the instance
-    with a wait status; `hang_up` tells the worker that it is of no use any more."""
+    with a wait status; after `mute` the worker is told nothing more; `hang_up` tells it that the
+    instance is of no use any more."""
 
     def __init__(
         self,
@@ -48,10 +49,12 @@ class Extended:
         port: int,
         *,
         end: Callable[[int], None],
+        mute: Callable[[], None],
         hang_up: Callable[[], None],
     ) -> None:
         self._phases = phases
         self._end = end
+        self._mute = mute
         self._hang_up = hang_up
         self._status = 0
         self._program: ChildProcess | None = None
@@ -128,6 +131,7 @@ class Extended:
             text = f"RequestId: {phases.unanswered} Error: {message}"
             self._log.write(f"{text}\n{error_type}\n".encode())
             phases.fail(error_type, document(error_type, text))
+        self._mute()  # the runtime may yet answer, too
         self._shut_down_of_itself(_FAILED)
 
     def _on_ready(self, meta: Meta) -> None:

@@ -58,6 +58,7 @@ class WorkerLink:
         self._frame: tuple[int, Meta] = (0, {})
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
+        self._muted = False
         self._waiting: list[Callback] = []
         reactor.watch(sock, self._readable)
 
@@ -82,6 +83,8 @@ class WorkerLink:
 
     def send(self, kind: int, meta: Meta | None = None, body: bytes | bytearray = b"") -> None:
         """Send a frame, sooner or later. `body` is not to be changed any more."""
+        if self._muted:
+            return
         text = json.dumps(meta).encode() if meta else b""
         head = HEADER.pack(kind, len(text), len(body)) + text
         blocked = bool(self._unsent)
@@ -92,6 +95,10 @@ class WorkerLink:
             self._add(body)
         if not blocked:
             self._flush()
+
+    def mute(self) -> None:
+        """The last word has been said: what is sent from now on is dropped."""
+        self._muted = True
 
     def _add(self, data: bytes | bytearray) -> None:
         self._unsent.append(memoryview(data))

@@ -261,6 +261,28 @@ def test_an_extension_that_fails_in_an_invocation_fails_it_and_the_others_are_to
     assert instance.notes("listener")[-1]["shutdownReason"] == "failure"
 
 
+def test_what_the_runtime_answers_after_that_is_not_told(bridged):
+    instance = bridged(
+        """
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        id, event = next_invocation()
+        while not os.path.exists(os.path.join(os.environ["TEST_FOLDER"], "failed")):
+            time.sleep(0.01)
+        respond(id, event)
+        next_invocation()
+        """,
+        fails="id = register('INVOKE'); next_event(id); sys.exit(2)",
+        listener=LISTENER,
+    )
+    instance.init()
+    assert instance.invoke("tea")[0] == wire.ERROR
+    (instance.folder / "failed").touch()
+    with pytest.raises(EOFError):
+        instance.read()
+    assert instance.wait() == 1
+    assert instance.notes("listener")[-1]["shutdownReason"] == "failure"
+
+
 def test_an_extension_that_fails_at_rest_takes_the_instance_out_of_use_at_once(bridged):
     instance = bridged(
         fails="""
