@@ -293,10 +293,8 @@ class HttpListener:
         while len(self._clients) < MAX_CONNECTIONS:
             try:
                 sock, _ = self._sock.accept()
-            except BlockingIOError:
-                return
             except OSError:
-                continue  # it has gone already
+                return  # none waits, or the one that did has gone: the reactor will tell
             if self._admit(sock):
                 self._clients.add(_Client(self, sock))
             else:

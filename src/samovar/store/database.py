@@ -14,9 +14,11 @@ asynchronous event write; a synchronous invocation never does (invariant 5).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +81,14 @@ class Database:
         """Let go of every connection. Idempotent."""
         await self._reader.dispose()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for one query: each statement sees the last committed state."""
         with _as_platform_errors():
             async with self._reader.connect() as connection:
                 yield connection
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: durable when the block has ended, undone when it raises.
 
@@ -129,7 +131,7 @@ def _engine(url: sa.URL, write_wait_s: float) -> AsyncEngine:
         return create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=POOL_WAIT_S)
     if not url.database or url.database == ":memory:":
         raise ValueError("a database in memory would lose what was acknowledged: name a file")
-    _make_private(Path(url.database))
+    _make_file(Path(url.database))
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=CONNECTIONS,
@@ -143,11 +145,26 @@ def _engine(url: sa.URL, write_wait_s: float) -> AsyncEngine:
     return engine
 
 
-def _make_private(path: Path) -> None:
-    """Make the file readable to us alone before SQLite does with the umask: environment variables
-    of functions are in it. SQLite gives its -wal and -shm files the same mode."""
+def _make_file(path: Path) -> None:
+    """Make an empty database, if there is none, that is readable to us alone: environment variables
+    of functions will be in it. SQLite gives its -wal and -shm files the same mode.
+
+    It appears with WAL on already: SQLite does not wait for its turn to switch that on, so of two
+    processes that begin with one file, one would fail."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as directory:
+        made = Path(directory, path.name)
+        os.close(os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(made)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # a file system without links
+            made.replace(path)
 
 
 def _configure(connection: Any, _record: object) -> None:
