@@ -1,5 +1,5 @@
-"""The Runtime API where instances have the machine's network, but a uid of their own each: as for
-root in a container without privileges."""
+"""The Runtime API where instances have the machine's network: as in a container without
+privileges, where root can give each a uid of its own, and an ordinary user cannot."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.contract.sandbox_client import Client, opened, spec
 
 RUNTIME = "provided.al2023"
 SHARED = frozenset({Layer.NETWORK, Layer.MOUNTS, Layer.PROCESSES})
+ALSO_THE_UID = SHARED | {Layer.USER}
 
 ECHO = """
 import subprocess
@@ -38,9 +39,10 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_only_processes_of_the_instance_may_speak_to_it(code, tmp_path):
-    async with opened(tmp_path / "data", disabled_layers=SHARED) as sandbox:
-        if Layer.USER not in sandbox.isolation.layers:
+@pytest.mark.parametrize("shared", [SHARED, ALSO_THE_UID], ids=["uids of their own", "one uid"])
+async def test_only_processes_of_the_instance_may_speak_to_it(code, tmp_path, shared):
+    async with opened(tmp_path / "data", disabled_layers=shared) as sandbox:
+        if Layer.USER not in sandbox.isolation.layers | shared:
             pytest.skip("needs root: for instances with uids of their own")
         instance = await sandbox.start(spec(code, runtime=RUNTIME))
         try:

@@ -54,7 +54,13 @@ def _has_own_uid() -> bool:
 
 def can_tell() -> bool:
     """Whether `is_ours` has what it needs."""
-    return _has_own_uid() or os.access("/proc/net/tcp", os.R_OK)
+    if _has_own_uid():
+        return True
+    try:
+        open("/proc/net/tcp", "rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def is_ours(connection: socket.socket) -> bool:

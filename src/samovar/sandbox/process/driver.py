@@ -228,6 +228,7 @@ class ProcessSandbox:
         )
 
     def _settings(self) -> Message:
+        shown = sdk.find()
         return {
             "op": "open",
             "name": server_name(self._data_dir),
@@ -238,7 +239,10 @@ class ProcessSandbox:
             "reads": runtimes.reads(self._offers),
             "loops": {name: offer.loop for name, offer in self._offers.items()},
             "programs": {name: offer.program() for name, offer in self._offers.items()},
-            "shown": sdk.find(),
+            "shown": {
+                interpreter: dict(shown.shown_to(interpreter))
+                for interpreter in {offer.interpreter for offer in self._offers.values()}
+            },
             "blanks": self._blanks,
             "source_root": str(self._source_root),
             "loop_path": str(self._loop_path),

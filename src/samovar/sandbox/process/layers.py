@@ -50,9 +50,7 @@ class Ground:
         """Whether an instance can tell who connects to its loopback: see `guest.peers`."""
         if {Layer.NETWORK, Layer.USER} & self.layers:
             return True
-        if Layer.MOUNTS in self.layers:
-            return self.own_proc
-        return Layer.LANDLOCK not in self.layers  # which hides the host's /proc
+        return self.own_proc or Layer.MOUNTS not in self.layers
 
 
 def survey(

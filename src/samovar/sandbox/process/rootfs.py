@@ -17,6 +17,7 @@ Runs in zygotes: Python 3.9, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ def enter_template_root(
     for path, content in (files or {}).items():
         _write(path, content)
     for path, host_path in (shown or {}).items():
-        _bind_read_only(host_path, path)
+        with contextlib.suppress(OSError):  # to lack one of these is better than not to start
+            _bind_read_only(host_path, path)
     if user_namespace:
         os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
         sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)

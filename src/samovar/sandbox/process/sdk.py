@@ -7,21 +7,61 @@ is taken. https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#pytho
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from samovar.telemetry.log import get_logger
+
+log = get_logger("sandbox")
+
 DIRECTORY = "/var/runtime"
-_MODULES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
+_MODULES = {
+    "boto3": "boto3",
+    "botocore": "botocore",
+    "jmespath": "jmespath",
+    "python-dateutil": "dateutil",
+    "s3transfer": "s3transfer",
+    "six": "six.py",
+    "urllib3": "urllib3",
+}
+"""Distribution → what it installs."""
+
+_OLDEST = re.compile(r">=\s*3\.(\d+)")
+_READABLE = stat.S_IRGRP | stat.S_IROTH
 
 
-def find() -> dict[str, str]:
-    """Return the place in an instance → the host's file or directory."""
-    found = {}
-    for name in _MODULES:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        path = Path(spec.origin)
-        path = path.parent if spec.submodule_search_locations else path
-        found[f"{DIRECTORY}/{path.name}"] = str(path)
-    return found
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """What instances may be shown."""
+
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Place in an instance → the host's file or directory."""
+    oldest_minor: int = 0
+    """It needs Python 3.N."""
+
+    def shown_to(self, interpreter: str) -> Mapping[str, str]:
+        """What an interpreter (`…/python3.11`) can use of it."""
+        found = re.search(r"python3\.(\d+)$", interpreter)
+        return self.places if found and int(found[1]) >= self.oldest_minor else {}
+
+
+def find() -> Sdk:
+    """The SDK as it is installed here; an empty one, said in the log, where it is not whole."""
+    places, oldest_minor = {}, 0
+    try:
+        for name, installed in _MODULES.items():
+            distribution = importlib.metadata.distribution(name)
+            path = Path(str(distribution.locate_file(installed))).resolve(strict=True)
+            if path.stat().st_mode & _READABLE != _READABLE:
+                raise PermissionError(f"{path} is not readable for everybody")
+            places[f"{DIRECTORY}/{installed}"] = str(path)
+            needs = _OLDEST.search(distribution.metadata["Requires-Python"] or "")
+            oldest_minor = max(oldest_minor, int(needs[1]) if needs else 0)
+    except (importlib.metadata.PackageNotFoundError, OSError) as error:
+        log.warning("functions have to bring the AWS SDK along", reason=str(error))
+        return Sdk()
+    return Sdk(places, oldest_minor)

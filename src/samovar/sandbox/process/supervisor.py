@@ -163,7 +163,7 @@ class Supervisor:
             "prefix": interpreters.prefix(interpreter),
             "loop_module": loop,
             "programs": self._settings["programs"],
-            "shown": self._settings["shown"],
+            "shown": self._settings["shown"].get(interpreter, {}),
             "loop_path": self._settings["loop_path"],
         }
         return Recipe(
