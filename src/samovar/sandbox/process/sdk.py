@@ -50,7 +50,7 @@ class Sdk:
 
 
 def find() -> Sdk:
-    """The SDK as it is installed here; an empty one, said in the log, where it is not whole."""
+    """The SDK as it is installed here; none where it is not, or not fit to be shown."""
     places, oldest_minor = {}, 0
     try:
         for name, installed in _MODULES.items():
@@ -61,7 +61,9 @@ def find() -> Sdk:
             places[f"{DIRECTORY}/{installed}"] = str(path)
             needs = _OLDEST.search(distribution.metadata["Requires-Python"] or "")
             oldest_minor = max(oldest_minor, int(needs[1]) if needs else 0)
-    except (importlib.metadata.PackageNotFoundError, OSError) as error:
+    except importlib.metadata.PackageNotFoundError:
+        return Sdk()
+    except OSError as error:
         log.warning("functions have to bring the AWS SDK along", reason=str(error))
         return Sdk()
     return Sdk(places, oldest_minor)
