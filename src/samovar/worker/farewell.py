@@ -36,7 +36,8 @@ class Farewell:
         """Take what the instance has said in READY."""
         limit_ms = ready.get("shutdown_ms")
         if ready.get("shutdown") is True and isinstance(limit_ms, int | float):
-            self._limit_s = min(max(0.0, limit_ms / 1e3), LONGEST_S)
+            # In this order: it may be NaN, or an integer that no float holds.
+            self._limit_s = min(max(0.0, limit_ms), LONGEST_S * 1e3) / 1e3
 
     @property
     def wanted(self) -> bool:

@@ -35,8 +35,9 @@ from samovar.worker.farewell import Farewell
 from samovar.worker.output import Output
 from samovar.worker.relay import relay
 
-EXIT_WAIT_S = 2.0
-"""How long a closed channel may precede the end of the process before we end it."""
+EXIT_WAIT_S = 2.5
+"""How long a closed channel may precede the end of the process before we end it: longer than its
+extensions may take (`farewell`)."""
 
 SETTLE_AFTER_S = 0.005
 """The CPU quota may come a little late, but must not compete with the first invocation."""
