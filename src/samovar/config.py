@@ -74,6 +74,10 @@ class Config:
     terminal: str = ""
     """Without isolation only: the path of a terminal where a function's breakpoint() speaks to a
     person. Functions have an hour then."""
+    lock_fd: int = -1
+    """The data directory's lock, held for us by whoever started the server (`claims.py`)."""
+    listener_fd: int = -1
+    """Likewise the socket to listen on, in place of `port`."""
 
     @classmethod
     def from_sources(cls, environ: Mapping[str, str] = os.environ, **flags: Any) -> Config:

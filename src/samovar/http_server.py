@@ -13,6 +13,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from samovar.claims import BACKLOG
+
 CONNECTIONS_CLOSE_S = 5
 """How long connections may take to end once the server should exit."""
 
@@ -21,8 +23,6 @@ KEEP_ALIVE_S = 75
 REQUEST_LIMIT_S = 300.0
 """How long a client may take to send one request, from its first byte (or from connecting) on, and
 how long it may leave a response unread."""
-
-BACKLOG = 2048
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line with its headers, beyond the first piece of it that is read. The parser would

@@ -177,7 +177,7 @@ class LogStore(Protocol):
 
     def append(self, function: FunctionId, text: bytes) -> None: ...
     def delete(self, function: FunctionId) -> None:
-        """Forget all of a function's. Blocks: call it in a thread."""
+        """Forget all of a function's, end those who follow it. Blocks: call it in a thread."""
         ...
 
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
@@ -187,6 +187,6 @@ class LogStore(Protocol):
     async def follow(
         self, function: FunctionId, *, tail_bytes: int = 0
     ) -> tuple[bytes, AsyncIterator[bytes]]:
-        """What `read` gives, and then all that is appended after it, until cancelled: nothing is
-        missed in between, and nothing told twice."""
+        """What `read` gives, and then all that is appended after it, until cancelled or the
+        function's `delete`: nothing is missed in between, and nothing told twice."""
         ...

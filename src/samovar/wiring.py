@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import platform
 import resource
@@ -17,12 +16,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from samovar import __version__, banner
+from samovar import __version__, banner, claims
 from samovar.awsproto import ServiceModel
 from samovar.config import Config, LogFormat
 from samovar.examples import deploy_examples
@@ -34,7 +32,7 @@ from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
-from samovar.http_server import BACKLOG, HttpServer
+from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import PlatformError
@@ -67,7 +65,7 @@ def run(config: Config) -> int:
     telemetry.configure(as_json=config.log_format is LogFormat.JSON)
     _allow_open_files()
     try:
-        with _only_one(config.data_dir), _listen(config.host, config.port) as listener:
+        with _only_one(config), _listen(config) as listener:
             uvloop.run(_serve(config, listener))
     except (StartError, PlatformError) as error:
         reason = error.message if isinstance(error, PlatformError) else str(error)
@@ -223,38 +221,38 @@ def _health(config: Config, sandbox: ProcessSandbox) -> Callable[[], dict[str, A
 
 
 @contextlib.contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def _only_one(config: Config) -> Iterator[None]:
     """Hold the data directory: a second server on it would fight over everything."""
+    data_dir = config.data_dir
+    lock = config.lock_fd if config.lock_fd >= 0 else None
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if lock is None:
+            lock = claims.claim_data_dir(data_dir)
+        else:
+            os.set_inheritable(lock, False)  # instances must not hold it
     except OSError as error:
         raise StartError(f"the data directory {data_dir} cannot be used: {error}") from error
+    if lock is None:
+        raise StartError(
+            f"another server uses {data_dir}; stop it, or give --data-dir another directory"
+        )
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StartError(
-                f"another server uses {data_dir}; stop it, or give --data-dir another directory"
-            ) from error
         yield
     finally:
         os.close(lock)
 
 
-@contextlib.contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise StartError(
-                f"{host}:{port} cannot be listened on: {error.strerror}; try --port 0"
-            ) from error
-        listener.listen(BACKLOG)
-        yield listener
+def _listen(config: Config) -> socket.socket:
+    host, port = config.host, config.port
+    try:
+        if config.listener_fd < 0:
+            return claims.listen(host, port)
+        os.set_inheritable(config.listener_fd, False)
+        return socket.socket(fileno=config.listener_fd)
+    except OSError as error:
+        raise StartError(
+            f"{host}:{port} cannot be listened on: {error.strerror}; try --port 0"
+        ) from error
 
 
 def _allow_open_files() -> None:

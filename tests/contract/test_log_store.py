@@ -258,6 +258,19 @@ async def test_those_who_follow_are_let_go_at_the_end(store: FileLogStore) -> No
             await anext(news)
 
 
+async def test_who_follows_a_deleted_function_gets_nothing_of_a_later_one(
+    store: FileLogStore,
+) -> None:
+    _, news = await store.follow(F)
+    _, of_another = await store.follow(G)
+    store.append(F, b"one\n")
+    store.delete(F)
+    for function in (F, G):
+        store.append(function, b"two\n")
+    assert [text async for text in news] == [b"one\n"]
+    assert await anext(of_another) == b"two\n"
+
+
 async def test_a_follower_that_went_away_is_forgotten(store: FileLogStore) -> None:
     _, news = await store.follow(F)
     store.append(F, b"one\n")

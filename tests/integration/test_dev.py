@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.aws.functions import package
 from tests.server import SAMOVAR, Server, clean_environment, running
 
 DEADLINE_S = 60
@@ -150,6 +151,21 @@ def test_two_of_them_in_one_folder_do_not_share_a_server_of_their_own(dev, tmp_p
     assert [call(url) for url in urls] == [b"1", b"2"]
 
 
+def test_two_that_start_at_once_each_get_a_server(dev, tmp_path):
+    for number in (1, 2):
+        app(tmp_path / f"shop{number}", answering(number))
+    both = [dev(f"shop{number}", "--isolation", "none") for number in (1, 2)]
+    assert [call(working.url()) for working in both] == [b"1", b"2"]
+
+
+def test_a_data_directory_that_cannot_be_is_said_in_one_line(dev, tmp_path):
+    (tmp_path / ".samovar").write_text("")
+    app(tmp_path / "shop", answering(1))
+    working = dev("shop", "--isolation", "none")
+    assert "the data directory .samovar cannot be used" in working.until("error: ")
+    assert working.status() == 1
+
+
 def test_its_server_ends_also_when_it_is_killed(dev, tmp_path):
     app(tmp_path / "shop", answering(1))
     working = dev("shop", "--port", "0")
@@ -271,6 +287,29 @@ def test_what_saving_again_cannot_mend_ends_it(dev, on_server, server, tmp_path,
     assert "own" in both.until("error: ")
     assert both.status() == 2
     lambda_client.delete_function(FunctionName="dev-ends")
+
+
+def test_it_ends_when_the_function_is_deleted(on_server, tmp_path, lambda_client):
+    app(tmp_path / "dev-deleted", answering(1))
+    working = on_server("dev-deleted")
+    working.until(WATCHING)
+    lambda_client.delete_function(FunctionName="dev-deleted")
+    working.until("error: dev-deleted was deleted")
+    assert working.status() == 1
+
+
+def test_it_says_that_a_function_with_tenants_is_not_tried(on_server, tmp_path, lambda_client):
+    app(tmp_path / "dev-tenants", answering(1))
+    lambda_client.create_function(
+        FunctionName="dev-tenants",
+        Runtime="python3.11",
+        Role="arn:aws:iam::000000000000:role/r",
+        Handler="app.handler",
+        Code={"ZipFile": package({"app.py": answering(0)})},
+        TenancyConfig={"TenantIsolationMode": "PER_TENANT"},
+    )
+    on_server("dev-tenants").until("dev-tenants was not tried: Its instances are its tenants'")
+    lambda_client.delete_function(FunctionName="dev-tenants")
 
 
 def test_it_says_when_the_server_has_gone(dev, tmp_path):

@@ -96,6 +96,7 @@ class Logs:
     text: bytes = b""
     feed: list[bytes] = field(default_factory=list)
     endless: bool = False
+    before_follow: Callable[[], None] = lambda: None
 
     def read(self, function: FunctionId, *, max_bytes: int) -> bytes:
         return self.text[-max_bytes:]
@@ -103,6 +104,7 @@ class Logs:
     async def follow(
         self, function: FunctionId, *, tail_bytes: int = 0
     ) -> tuple[bytes, AsyncIterator[bytes]]:
+        self.before_follow()
         return self.read(function, max_bytes=tail_bytes), self._news()
 
     async def _news(self) -> AsyncIterator[bytes]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from samovar.frontend.own import MAX_TAIL_BYTES
+from samovar.frontend.own import MAX_TAIL_BYTES, TENANTS_OWN
 from samovar.ports import InitFailedError
-from tests.unit.known_functions import front_door
+from tests.unit.known_functions import ACTIVE, front_door
 
 CODE = "ab" * 32
 
@@ -75,6 +76,14 @@ async def test_an_instance_is_initialised_and_kept_for_the_next_call():
         assert (await door.invoke())["x-samovar-start"] == "warm"
 
 
+async def test_no_instance_of_a_function_with_tenants_is_started_ahead_and_the_answer_says_so():
+    async with front_door(replace(ACTIVE, tenant_isolation=True)) as door:
+        answer = await door.ask("POST", "/_samovar/init/f", signed=False)
+        assert answer.status == 200
+        assert json.loads(answer.body) == {"skipped": ACTIVE.arn, "message": TENANTS_OWN}
+        assert door.worker.starting == []
+
+
 @pytest.mark.parametrize("document", [b'{"errorType": "T", "errorMessage": "M"}', b"[", b"{}"])
 async def test_an_init_that_fails_says_why(document):
     async with front_door() as door:
@@ -126,6 +135,19 @@ async def test_following_a_log_sends_what_comes_and_ends_with_it():
         door.logs.text, door.logs.feed = b"old\n", [b"new\n", b"newer\n"]
         answer = await door.ask("GET", "/_samovar/logs/f?follow=1", signed=False, stays=True)
         assert (answer.body, answer.complete) == (b"old\nnew\nnewer\n", True)
+
+
+async def test_a_function_that_is_deleted_as_its_log_begins_to_be_followed_is_not_found():
+    async with front_door() as door:
+        door.logs.endless = True
+
+        def delete() -> None:
+            door.store.versions.clear()
+            door.catalog.forget(ACTIVE.id)
+
+        door.logs.before_follow = delete
+        answer = await door.ask("GET", "/_samovar/logs/f?follow=1", signed=False, stays=True)
+        assert answer.status == 404
 
 
 async def test_following_a_log_ends_when_the_client_leaves():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import signal
 import sys
 import threading
@@ -149,10 +150,13 @@ class _Session:
         path = f"/_samovar/init/{quote(name, safe='')}?{urlencode(self._endpoint.scope())}"
         try:
             with self._endpoint.ask(path, INVOKE_TIMEOUT_S, method="POST") as response:
-                response.read()
-        except (CommandError, OSError, http.client.HTTPException) as error:
+                answer = json.load(response)
+        except (CommandError, OSError, http.client.HTTPException, ValueError) as error:
             if deployment == self._deployments:
                 _say(f"{name} does not start: {error}")
+            return
+        if "skipped" in answer:
+            _say(f"{name} was not tried: {answer.get('message')}")
 
     # ------------------------------------------------------------ the log
 
@@ -173,13 +177,17 @@ class _Session:
                     with self._terminal.turn():
                         sys.stdout.buffer.write(text)
                         sys.stdout.buffer.flush()
-            raise CommandError(f"the server at {self._endpoint.url} has gone")
+            gone = f"{name} was deleted" if _is_ours(self._endpoint) else self._server_gone()
+            raise CommandError(gone)
         except http.client.HTTPException as error:
-            self._logs_ended = CommandError(f"the server at {self._endpoint.url} has gone: {error}")
+            self._logs_ended = CommandError(f"{self._server_gone()}: {error}")
         except (CommandError, OSError) as error:
             self._logs_ended = error
         finally:
             following.set()
+
+    def _server_gone(self) -> str:
+        return f"the server at {self._endpoint.url} has gone"
 
 
 def _say(text: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +12,25 @@ import typer
 
 from samovar.cli.endpoint import DEFAULT_URL, Endpoint
 from samovar.cli.failure import CommandError
+from samovar.cli.flags import (
+    CodePath,
+    FunctionName,
+    Global,
+    Handler,
+    Isolation,
+    Layers,
+    LogFormat,
+    Memory,
+    Name,
+    NoLayers,
+    Runtime,
+    Timeout,
+    Variables,
+    Yes,
+    confirm,
+    endpoint_of,
+)
+from samovar.cli.layer_app import layer_app
 
 app = typer.Typer(
     help="The serverless server: the AWS Lambda API on your own machine.",
@@ -23,30 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text: half the time, and it fits 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Isolation(StrEnum):
-    """What `--isolation` may say."""
-
-    AUTO = "auto"
-    PROCESS = "process"
-    NONE = "none"
-
-
-class LogFormat(StrEnum):
-    """What `--log-format` may say."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """The flags before the verb."""
-
-    endpoint: str | None
-    """None: not said."""
-    region: str | None
+app.add_typer(layer_app, name="layer")
 
 
 def _version(wanted: bool) -> None:
@@ -77,37 +71,6 @@ def _global(
     ] = False,
 ) -> None:
     context.obj = Global(endpoint, region)
-
-
-def _endpoint(context: typer.Context) -> Endpoint:
-    flags: Global = context.obj
-    return Endpoint(flags.endpoint or DEFAULT_URL, flags.region)
-
-
-CodePath = Annotated[Path, typer.Argument(help="A .py file, a folder or a zip.")]
-FunctionName = Annotated[str | None, typer.Option(help="[default: the file's or folder's]")]
-Handler = Annotated[
-    str | None,
-    typer.Option(help="module.function [default: handler or lambda_handler in app, main, …]"),
-]
-Runtime = Annotated[
-    str | None, typer.Option(help="Such as python3.11. [default: the server's newest]")
-]
-Memory = Annotated[int | None, typer.Option(help="MiB. [default: 128]")]
-Timeout = Annotated[int | None, typer.Option(help="Seconds. [default: 3]")]
-Variables = Annotated[
-    list[str] | None,
-    typer.Option(metavar="K=V", help="All of its variables; repeat it. [default: as they are]"),
-]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="ARN|NAME[:N]",
-        help="All of its layers, in order; repeat it. [default: as they are]",
-    ),
-]
-NoLayers = Annotated[bool, typer.Option("--no-layers", help="Take its layers from it.")]
-Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]
 
 
 @app.command()
@@ -155,6 +118,8 @@ def up(
     ] = None,
     end_with_stdin: Annotated[bool | None, typer.Option("--end-with-stdin", hidden=True)] = None,
     terminal: Annotated[str | None, typer.Option(hidden=True)] = None,
+    lock_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    listener_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the platform in the foreground."""
     from samovar.cli import up as verb
@@ -170,6 +135,8 @@ def up(
             drain_timeout_s=drain_timeout,
             end_with_stdin=end_with_stdin,
             terminal=terminal,
+            lock_fd=lock_fd,
+            listener_fd=listener_fd,
         )
     )
 
@@ -193,7 +160,7 @@ def deploy(
     environment = verb.parse_environment(env) if env else None
     layers = [] if no_layers else layer
     settings = verb.Settings(handler, runtime, memory, timeout, environment, layers)
-    typer.echo(verb.deploy(_endpoint(context), path, name, settings))
+    typer.echo(verb.deploy(endpoint_of(context), path, name, settings))
 
 
 @app.command()
@@ -269,7 +236,7 @@ def invoke(
         if asynchronous:
             raise CommandError("--stream and --async exclude each other", exit_status=2)
         verb.stream(
-            _endpoint(context),
+            endpoint_of(context),
             name,
             verb.read_payload(payload),
             qualifier=qualifier,
@@ -278,7 +245,7 @@ def invoke(
         )
         return
     verb.invoke(
-        _endpoint(context),
+        endpoint_of(context),
         name,
         verb.read_payload(payload),
         qualifier=qualifier,
@@ -298,7 +265,7 @@ def logs(
     """Print what a function has printed."""
     from samovar.cli import logs as verb
 
-    verb.logs(_endpoint(context), name, lines=lines, follow=follow)
+    verb.logs(endpoint_of(context), name, lines=lines, follow=follow)
 
 
 @app.command()
@@ -306,70 +273,21 @@ def ls(context: typer.Context) -> None:
     """List the functions."""
     from samovar.cli import ls as verb
 
-    typer.echo(verb.ls(_endpoint(context)))
+    typer.echo(verb.ls(endpoint_of(context)))
 
 
 @app.command()
 def rm(
     context: typer.Context,
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a function, its versions and aliases."""
     from samovar.cli import rm as verb
 
-    _confirm(name, f"Delete {name} with all its versions?", yes)
-    verb.rm(_endpoint(context), name)
+    confirm(name, f"Delete {name} with all its versions?", yes)
+    verb.rm(endpoint_of(context), name)
     typer.echo(f"{name} deleted")
-
-
-layer_app = typer.Typer(help="Files that functions share, at /opt.", no_args_is_help=True)
-app.add_typer(layer_app, name="layer")
-
-
-@layer_app.command("publish")
-def publish_layer(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the layer, new or not.", show_default=False)],
-    path: Annotated[Path, typer.Argument(help="A folder or a zip: what is to be at /opt.")],
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="What it is made for, as a note; repeat it.")
-    ] = None,
-    description: Annotated[str, typer.Option(help="For those who list it.")] = "",
-) -> None:
-    """Publish a new version of a layer."""
-    from samovar.cli import layer as noun
-
-    typer.echo(noun.publish(_endpoint(context), name, path, runtime or [], description))
-
-
-@layer_app.command("ls")
-def list_layers(context: typer.Context) -> None:
-    """List the layers with their newest versions."""
-    from samovar.cli import layer as noun
-
-    typer.echo(noun.ls(_endpoint(context)))
-
-
-@layer_app.command("rm")
-def remove_layer(
-    context: typer.Context,
-    layer: Annotated[str, typer.Argument(help="NAME[:VERSION]; without one: all of them.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Delete a layer, or one version of it. Functions that use it go on."""
-    from samovar.cli import layer as noun
-
-    _confirm(layer, f"Delete the layer {layer}?", yes)
-    typer.echo(noun.rm(_endpoint(context), layer))
-
-
-def _confirm(what: str, question: str, yes: bool) -> None:
-    """Ask, where somebody can answer. Raises `CommandError` where not, `typer.Abort` on no."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise CommandError(f"not asked whether to delete {what}", "say --yes", exit_status=2)
-        typer.confirm(question, abort=True)
 
 
 def main() -> NoReturn:

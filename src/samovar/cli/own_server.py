@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import os
 import queue
 import socket
 import subprocess
@@ -11,11 +11,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from samovar import claims
 from samovar.cli.failure import CommandError
+from samovar.config import Config, ConfigError
 
 DEFAULT_PORT = 9000
 DEFAULT_DATA_DIR = Path(".samovar")
@@ -40,24 +43,82 @@ def own_server(wanted: Wanted, terminal: str | None = None) -> Iterator[str]:
 
     It takes another port where the default one is taken, and keeps its data in a temporary folder
     where another server has the default one. Raises `CommandError` where it does not start."""
-    with contextlib.ExitStack() as stack:
-        data_dir = wanted.data_dir or stack.enter_context(_data_dir())
-        port = _free_port() if wanted.port is None else wanted.port
-        flags = ["--port", str(port), "--data-dir", str(data_dir), "--no-examples"]
-        flags += ["--drain-timeout", str(DRAIN_TIMEOUT_S), "--end-with-stdin"]
-        if wanted.isolation:
-            flags += ["--isolation", wanted.isolation]
-        if terminal:
-            flags += ["--terminal", terminal]
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "samovar", "up", *flags],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for us, who then end it
-        )
+    with ExitStack() as stack:
+        with ExitStack() as claimed:
+            place = _place(wanted, stack, claimed)
+            flags = [*place.flags, "--no-examples", "--end-with-stdin"]
+            flags += ["--drain-timeout", str(DRAIN_TIMEOUT_S)]
+            if wanted.isolation:
+                flags += ["--isolation", wanted.isolation]
+            if terminal:
+                flags += ["--terminal", terminal]
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "samovar", "up", *flags],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=place.held,
+                start_new_session=True,  # Ctrl-C is for us, who then end it
+            )
         stack.callback(_stop, process)
         yield _ready_line(process)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the server is to be."""
+
+    flags: tuple[str, ...]
+    held: tuple[int, ...]
+    """Descriptors that it takes over: claims, so that no other server comes between."""
+
+
+def _place(wanted: Wanted, stack: ExitStack, claimed: ExitStack) -> _Place:
+    """What was not asked for is chosen and claimed. A temporary folder goes onto `stack`, and onto
+    `claimed` what is ours only until the server has it."""
+    flags: list[str] = []
+    held: list[int] = []
+    data_dir = wanted.data_dir
+    if data_dir is None:
+        lock = _claim_default_data_dir()
+        if lock is None:
+            folder = tempfile.TemporaryDirectory(prefix="samovar-dev-")
+            data_dir = Path(stack.enter_context(folder))
+        else:
+            claimed.callback(os.close, lock)
+            data_dir = DEFAULT_DATA_DIR
+            flags += ["--lock-fd", str(lock)]
+            held.append(lock)
+    flags += ["--data-dir", str(data_dir)]
+    if wanted.port is None:
+        listener = claimed.enter_context(_listener())
+        flags += ["--listener-fd", str(listener.fileno())]
+        held.append(listener.fileno())
+    else:
+        flags += ["--port", str(wanted.port)]
+    return _Place(tuple(flags), tuple(held))
+
+
+def _claim_default_data_dir() -> int | None:
+    try:
+        return claims.claim_data_dir(DEFAULT_DATA_DIR)
+    except OSError as error:
+        raise CommandError(
+            f"the data directory {DEFAULT_DATA_DIR} cannot be used: {error}",
+            "give --data-dir another one",
+        ) from error
+
+
+def _listener() -> socket.socket:
+    """At the default port, or at a free one where that is taken."""
+    try:
+        host = Config.from_sources().host
+    except ConfigError as error:
+        raise CommandError(str(error), exit_status=2) from error
+    for port in (DEFAULT_PORT, 0):
+        with contextlib.suppress(OSError):
+            return claims.listen(host, port)
+    raise CommandError(f"{host} cannot be listened on", "see SAMOVAR_HOST", exit_status=2)
 
 
 def _ready_line(process: subprocess.Popen[str]) -> str:
@@ -91,26 +152,3 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@contextlib.contextmanager
-def _data_dir() -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError), (DEFAULT_DATA_DIR / "lock").open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with tempfile.TemporaryDirectory(prefix="samovar-dev-") as directory:
-                yield Path(directory)
-            return
-    yield DEFAULT_DATA_DIR
-
-
-def _free_port() -> int:
-    """The default one, or 0: any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", DEFAULT_PORT))
-        except OSError:
-            return 0
-    return DEFAULT_PORT

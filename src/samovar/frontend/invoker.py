@@ -44,13 +44,14 @@ class Invoker:
             version = await self._catalog.resolve(function, qualifier)
         return version
 
-    async def initialise(self, version: FunctionVersion) -> None:
-        """Have an idle instance of it. Raises `InitFailedError`, and `PlatformError` where there
-        is no room for one. (Not of one with tenants: an instance is some tenant's.)"""
+    async def initialise(self, version: FunctionVersion) -> bool:
+        """Have an idle instance of it. False: of one with tenants there is none, for an instance
+        is some tenant's. Raises `InitFailedError`, and `PlatformError` where there is no room."""
         if version.tenant_isolation:
-            return
+            return False
         lease = await self._manager.acquire(version)
         self._manager.release(lease, Outcome(b""))
+        return True
 
     async def invoke(
         self,

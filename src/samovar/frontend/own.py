@@ -3,7 +3,7 @@
     GET  /_samovar/health                    is it ready, what isolation is in force
     GET  /_samovar/logs/NAME?tail_bytes=&follow=1
     GET  /_samovar/code/SHA256               a code package (GetFunction links to it)
-    POST /_samovar/init/NAME[:QUALIFIER]     have an instance initialised, and its init error if any
+    POST /_samovar/init/NAME[:QUALIFIER]     have an instance initialised, or told why not
     ANY  /_samovar/url/NAME[:QUALIFIER]/…    a function, called as through a function URL
 
 These need no signature; `origin.py` keeps web pages away from them.
@@ -38,6 +38,7 @@ DEFAULT_TAIL_BYTES = 64 * 1024
 MAX_TAIL_BYTES = 4 * 1024 * 1024
 MAX_DIGITS = 16
 LOG_TYPE = "text/plain; charset=utf-8"
+TENANTS_OWN = "Its instances are its tenants': none starts before a tenant's first invocation."
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -100,9 +101,11 @@ class OwnRoutes:
         function, qualifier = parse_function_name(name, _caller(request))
         version = await self._invoker.resolve(function, qualifier)
         try:
-            await self._invoker.initialise(version)
+            initialised = await self._invoker.initialise(version)
         except InitFailedError as error:
             return _json(502, _init_failure(error.payload))
+        if not initialised:
+            return _json(200, {"skipped": version.arn, "message": TENANTS_OWN})
         return _json(200, {"initialised": version.arn})
 
     async def _send_logs(self, request: Request, name: str, send: Send) -> None:
@@ -113,6 +116,8 @@ class OwnRoutes:
         tail_bytes = min(int(wanted), MAX_TAIL_BYTES) if known else DEFAULT_TAIL_BYTES
         if request.query.get("follow", ["0"])[0] == "1":
             text, news = await self._logs.follow(function, tail_bytes=tail_bytes)
+            # Were it deleted before we followed, nothing would end this.
+            await self._invoker.resolve(function, None)
             await self._send_log_until_gone(request, text, news, send)
         else:
             text = await asyncio.to_thread(self._logs.read, function, max_bytes=tail_bytes)

@@ -134,8 +134,8 @@ class FileLogStore:
     async def follow(
         self, function: FunctionId, *, tail_bytes: int = 0
     ) -> tuple[bytes, AsyncIterator[bytes]]:
-        """What `read` gives, and all that is appended after it, until cancelled or `close`. Slow
-        readers miss text, and are told how much."""
+        """What `read` gives, and all that is appended after it, until cancelled, `delete` or
+        `close`. Slow readers miss text, and are told how much."""
         follower = _Follower(asyncio.get_running_loop(), self._buffer_bytes)
         if tail_bytes > 0:
             return await asyncio.to_thread(self._read, function, tail_bytes, follower), follower
@@ -149,9 +149,12 @@ class FileLogStore:
         self._followers.setdefault(function, weakref.WeakSet()).add(follower)
 
     def delete(self, function: FunctionId) -> None:
-        """Forget everything that a function has printed. Blocks for a moment."""
+        """Forget everything that a function has printed, and end those who follow it: what a later
+        function of its name prints is not theirs. Blocks for a moment."""
         with self._files:
             with self._changed:
+                for follower in tuple(self._followers.pop(function, ())):
+                    follower.end()
                 buffer = self._buffers.pop(function, None)
                 if buffer is not None:
                     self._buffered_bytes -= buffer.size_bytes
