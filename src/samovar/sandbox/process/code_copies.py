@@ -87,7 +87,7 @@ class CodeCopies:
         try:
             async with self._lock:
                 if directory not in self._copies:
-                    self._copies[directory] = await asyncio.to_thread(self._copy, directory)
+                    self._copies[directory] = await self._copy(directory)
         except BaseException:
             self._give_back(directory)
             raise
@@ -95,7 +95,10 @@ class CodeCopies:
 
     def _give_back(self, directory: Path) -> None:
         self._users[directory] -= 1
-        if directory in self._copies and not self._users[directory]:
+        if self._users[directory]:
+            return
+        del self._users[directory]
+        if directory in self._copies:
             self._copies[directory] = self._copies.pop(directory)  # now the last to be removed
 
     def _make_root(self) -> Path:
@@ -107,13 +110,24 @@ class CodeCopies:
         root.chmod(0o711)
         return root
 
-    def _copy(self, directory: Path) -> Path:
+    async def _copy(self, directory: Path) -> Path:
         assert self._root
-        unused = [path for path in self._copies if not self._users[path]]
-        for path in unused[: max(0, len(unused) - _KEPT)]:
-            shutil.rmtree(self._copies.pop(path), ignore_errors=True)
         target = self._root / secrets.token_hex(16)
+        # Chosen and forgotten here: the thread must not touch what changes on the loop meanwhile.
+        unused = [path for path in self._copies if path not in self._users]
+        too_many = [self._copies.pop(path) for path in unused[: max(0, len(unused) - _KEPT)]]
+        return await asyncio.to_thread(_replace, too_many, directory, target)
+
+
+def _replace(copies: list[Path], directory: Path, target: Path) -> Path:
+    """Remove copies, and make another. Blocks."""
+    for copy in copies:
+        shutil.rmtree(copy, ignore_errors=True)
+    try:
         return Path(shutil.copytree(directory, target, symlinks=True))
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
 
 
 def _absolute(directories: Directories) -> Directories:
