@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +25,10 @@ Maker = Callable[..., Path]
 def merged(tmp_path: Path) -> Maker:
     """Merges packages of such content."""
 
-    def make(*packages: Content, cancel: threading.Event | None = None) -> Path:
+    def make(*packages: Content, **more: Any) -> Path:
         parts = [_package(tmp_path / str(n), content) for n, content in enumerate(packages)]
         target = tmp_path / "merged"
-        merge(parts, target, cancel=cancel)
+        merge(parts, target, **more)
         return target
 
     return make
@@ -136,6 +137,41 @@ def test_a_merge_that_is_cancelled_leaves_nothing(merged: Maker, tmp_path: Path)
     with pytest.raises(UnpackCancelledError):
         merged({"a/b": "1"}, {"c": "2"}, cancel=cancel)
     assert not (tmp_path / "merged").exists()
+
+
+class CancelledAfter(threading.Event):
+    """Is set once it has been looked at so often."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_merge_can_be_cancelled_at_every_step(tmp_path: Path) -> None:
+    """Each entry is passed three times: scanned, asked whether it is a link, made."""
+    first, second = _package(tmp_path / "a", {"a/b": "1"}), _package(tmp_path / "b", {"c": b"a"})
+    for looks in range(3 * 3):
+        with pytest.raises(UnpackCancelledError):
+            merge([first, second], tmp_path / "merged", cancel=CancelledAfter(looks))
+        assert not (tmp_path / "merged").exists()
+    merge([first, second], tmp_path / "merged", cancel=CancelledAfter(3 * 3))
+
+
+def test_layers_that_are_too_many_files_together_are_refused(merged: Maker, tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="together they hold more than 3 entries") as refused:
+        merged({"a/one": "1"}, {"a/two": "2", "b": b"a"}, max_entries=3)
+    assert refused.value.code is ErrorCode.INVALID_PARAMETER
+    assert not (tmp_path / "merged").exists()
+
+
+def test_what_is_replaced_does_not_count(merged: Maker) -> None:
+    first = {"a/b/c": "1", "a/b/d": b"c", "a/e": "1"}
+    tree = merged(first, {"a/b": "2"}, {"a/b": "3", "a/e": b"b", "f": "3"}, max_entries=5)
+    assert what_is_in(tree) == {"a/b": "3", "a/e": "→ b", "f": "3"}
 
 
 def test_the_same_package_twice_is_as_good_as_once(tmp_path: Path) -> None:

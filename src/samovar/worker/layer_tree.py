@@ -17,84 +17,139 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.worker.code_package import PackageFacts, UnpackCancelledError, remove_tree
+from samovar.worker.code_package import (
+    MAX_ENTRIES,
+    PackageFacts,
+    UnpackCancelledError,
+    remove_tree,
+)
 from samovar.worker.links import LinkError, check_links
 
-Tree = dict[str, "Tree | Path"]
-"""A directory: name → a directory, or the file or link of a package that belongs there."""
+
+class Link(NamedTuple):
+    """A symbolic link of a package."""
+
+    path: str
+
+
+Tree = dict[str, "Tree | str | Link"]
+"""A directory: name → a directory, or the path of the file or link that belongs there."""
 
 
 def merge(
-    packages: Sequence[Path], target: Path, *, cancel: threading.Event | None = None
+    packages: Sequence[Path],
+    target: Path,
+    *,
+    max_entries: int = MAX_ENTRIES,
+    cancel: threading.Event | None = None,
 ) -> PackageFacts:
     """Make `target`, which must not be there yet, of unpacked packages on the same disk. Blocks.
 
     Modes and times are those of the packages. Raises `PlatformError` INVALID_PARAMETER where links
-    lead out, `UnpackCancelledError` soon after `cancel` is set, `OSError` where the disk fails;
-    then nothing of `target` is left.
+    lead out or there are more files, links and directories than `max_entries`,
+    `UnpackCancelledError` soon after `cancel` is set, `OSError` where the disk fails; then nothing
+    of `target` is left.
     """
-    tree: Tree = {}
+    overlay = _Overlay(max_entries, cancel or threading.Event())
     for package in packages:
-        _lay_over(tree, package)
+        overlay.lay(package)
     try:
-        check_links(dict(_links(tree)))
+        check_links(dict(overlay.links()))
     except LinkError as error:
-        raise PlatformError(
-            ErrorCode.INVALID_PARAMETER, f"The layers cannot be merged: {error}."
-        ) from error
+        raise _refused(f"{error}") from error
     try:
-        return _make(tree, target, cancel)
+        return overlay.make(target)
     except BaseException:
         remove_tree(target)
         raise
 
 
-def _lay_over(tree: Tree, directory: Path) -> None:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                tree[entry.name] = directory / entry.name
-                continue
-            below = tree.get(entry.name)
-            if not isinstance(below, dict):
-                below = tree[entry.name] = {}
-            _lay_over(below, directory / entry.name)
+class _Overlay:
+    """Packages laid over each other."""
+
+    def __init__(self, max_entries: int, cancel: threading.Event) -> None:
+        self._max_entries = max_entries
+        self._cancel = cancel
+        self._tree: Tree = {}
+        self._entries = 0
+
+    def lay(self, package: Path) -> None:
+        """Over those before."""
+        self._lay(self._tree, str(package))
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Each symbolic link: its path in the tree, and its target."""
+        return self._links(self._tree, "")
+
+    def make(self, target: Path) -> PackageFacts:
+        """Put the tree there. Partial where it fails."""
+        return self._make(self._tree, target)
+
+    def _lay(self, tree: Tree, directory: str) -> None:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                self._go_on()
+                before = tree.get(entry.name)
+                is_directory = entry.is_dir(follow_symlinks=False)
+                if before is None:
+                    self._entries += 1
+                elif isinstance(before, dict) and not is_directory:
+                    self._entries -= _count(before)
+                if self._entries > self._max_entries:
+                    raise _refused(f"together they hold more than {self._max_entries} entries")
+                if not is_directory:
+                    tree[entry.name] = Link(entry.path) if entry.is_symlink() else entry.path
+                    continue
+                below = before if isinstance(before, dict) else {}
+                tree[entry.name] = below
+                self._lay(below, entry.path)
+
+    def _links(self, tree: Tree, prefix: str) -> Iterator[tuple[str, str]]:
+        for name, below in tree.items():
+            self._go_on()
+            if isinstance(below, dict):
+                yield from self._links(below, f"{prefix}{name}/")
+            elif isinstance(below, Link):
+                yield prefix + name, str(Path(below.path).readlink())
+
+    def _make(self, tree: Tree, target: Path) -> PackageFacts:
+        files, directories, unpacked_bytes = 0, 0, 0
+        target.mkdir(mode=0o700)
+        for name, below in tree.items():
+            self._go_on()
+            path = target / name
+            if isinstance(below, dict):
+                facts = self._make(below, path)
+                files += facts.files
+                directories += facts.directories + 1
+                unpacked_bytes += facts.unpacked_bytes
+            else:
+                unpacked_bytes += _link(below.path if isinstance(below, Link) else below, path)
+                files += 1
+        target.chmod(0o555)
+        return PackageFacts(files, directories, unpacked_bytes)
+
+    def _go_on(self) -> None:
+        if self._cancel.is_set():
+            raise UnpackCancelledError
 
 
-def _links(tree: Tree, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Each symbolic link: its path in the tree, and its target."""
-    for name, below in tree.items():
-        if isinstance(below, dict):
-            yield from _links(below, f"{prefix}{name}/")
-        elif below.is_symlink():
-            yield prefix + name, str(below.readlink())
+def _count(tree: Tree) -> int:
+    """The entries below a directory."""
+    return sum(1 + (_count(below) if isinstance(below, dict) else 0) for below in tree.values())
 
 
-def _make(tree: Tree, target: Path, cancel: threading.Event | None) -> PackageFacts:
-    files, directories, unpacked_bytes = 0, 0, 0
-    target.mkdir(mode=0o700)
-    for name, below in tree.items():
-        path = target / name
-        if isinstance(below, dict):
-            facts = _make(below, path, cancel)
-            files += facts.files
-            directories += facts.directories + 1
-            unpacked_bytes += facts.unpacked_bytes
-        else:
-            if cancel is not None and cancel.is_set():
-                raise UnpackCancelledError
-            unpacked_bytes += _link(below, path)
-            files += 1
-    target.chmod(0o555)
-    return PackageFacts(files, directories, unpacked_bytes)
-
-
-def _link(source: Path, path: Path) -> int:
+def _link(source: str, path: Path) -> int:
     """Put a file or link there; return its size in bytes."""
     try:
         os.link(source, path, follow_symlinks=False)
     except OSError:  # a disk without hard links, or too many of this one
         shutil.copy2(source, path, follow_symlinks=False)
     return path.lstat().st_size
+
+
+def _refused(why: str) -> PlatformError:
+    return PlatformError(ErrorCode.INVALID_PARAMETER, f"The layers cannot be merged: {why}.")
