@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import stat
+import zipfile
 
 import pytest
 
@@ -122,3 +125,32 @@ async def test_merged_layers_that_may_not_be_whole_are_merged_again(tmp_path):
     async with machine(tmp_path) as again:
         assert not half.exists()
         assert (await again.cache.get(*codes) / "python" / "tea.py").read_text() == "black"
+
+
+@pytest.mark.parametrize(
+    ("name", "bridged"),
+    [("extensions/watcher", True), ("lib/libtea.so.1", True), ("python/tea.py", False)],
+)
+async def test_what_layers_bring_decides_how_a_function_runs_also_after_a_restart(
+    tmp_path, name, bridged
+):
+    for _ in range(2):
+        async with machine(tmp_path) as built:
+            for count in range(2):
+                layers = [await built.layer("a", name), await built.layer("b", "x")][: count + 1]
+                instance = await built.idle(InstanceId(f"with {count}"), layers=tuple(layers))
+                assert instance.spec.bridged is bridged
+            assert not (await built.idle()).spec.bridged
+
+
+async def test_a_hostile_link_in_a_layer_stops_neither_its_function_nor_the_next_start(tmp_path):
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        for name in ("extensions", "lib", "bootstrap"):
+            link = zipfile.ZipInfo(name)
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, "x" * 300)
+    for _ in range(2):
+        async with machine(tmp_path) as built:
+            layer = LayerRef("arn", await built.store.put(package.getvalue()))
+            assert not (await built.idle(layers=(layer,))).spec.bridged

@@ -9,31 +9,18 @@ own.
 
 from __future__ import annotations
 
-import functools
-import re
-from pathlib import Path
-
-from samovar.guest import extension_processes
 from samovar.guest.program import WRAPPER
 from samovar.model.function import FunctionVersion
+from samovar.worker.contents import Contents
 from samovar.worker.web import web_server
 
-_LIBRARY = re.compile(r".+\.so(\.\d+)*")
 
-
-def is_bridged(version: FunctionVersion, code_dir: Path, layers_dir: Path | None) -> bool:
-    """Whether a version, whose code and layers are unpacked there, is to run so."""
-    if version.environment.get(WRAPPER) or web_server(version, layers_dir):
-        return True
-    if layers_dir and extension_processes.find(str(layers_dir)):
-        return True
-    return any(_brings_libraries(root) for root in (code_dir, layers_dir) if root)
-
-
-@functools.lru_cache(maxsize=4096)
-def _brings_libraries(root: Path) -> bool:
-    """Of an unpacked tree, which never changes."""
-    try:
-        return any(_LIBRARY.fullmatch(path.name) for path in (root / "lib").iterdir())
-    except OSError:
-        return False
+def is_bridged(version: FunctionVersion, code: Contents, layers: Contents) -> bool:
+    """Whether a version whose code and layers bring that is to run so."""
+    return bool(
+        version.environment.get(WRAPPER)
+        or web_server(version, layers)
+        or layers.extensions
+        or layers.libraries
+        or code.libraries
+    )

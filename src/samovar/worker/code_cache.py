@@ -28,12 +28,13 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import CodeRef
 from samovar.ports import CodeStore
 from samovar.worker.code_package import PackageFacts, remove_tree, unpack
+from samovar.worker.contents import Contents, look
 from samovar.worker.layer_tree import merge
 
 FETCHES_AT_ONCE = 2
@@ -47,6 +48,13 @@ _MERGED = "layers-"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class _Made(NamedTuple):
+    """An entry."""
+
+    size_bytes: int
+    contents: Contents
+
+
 class CodeCache:
     """The code packages of one worker. Call `open` first and `close` last."""
 
@@ -55,6 +63,7 @@ class CodeCache:
         self._store = store
         self._max_bytes = max_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()  # the least recently used first
+        self._contents: dict[str, Contents] = {}
         self._pins: Counter[str] = Counter()
         self._makings: dict[str, asyncio.Task[Path]] = {}
         self._turns = asyncio.Semaphore(FETCHES_AT_ONCE)
@@ -64,7 +73,8 @@ class CodeCache:
     async def open(self) -> None:
         """Find what an earlier life unpacked; clear away what it left half-made."""
         self._boot = await asyncio.to_thread(_boot_id)
-        self._sizes.update(await asyncio.to_thread(_recover, self._directory, self._boot))
+        for name, made in (await asyncio.to_thread(_recover, self._directory, self._boot)).items():
+            self._add(name, made)
         await self._evict()
 
     async def close(self) -> None:
@@ -133,6 +143,10 @@ class CodeCache:
         finally:
             self.unpin(*packages)
 
+    def contents(self, *packages: CodeRef) -> Contents:
+        """What an entry brings, which is pinned."""
+        return self._contents[_entry_name(packages)]
+
     def warm(self) -> frozenset[str]:
         """sha256 (hex) of every package that is unpacked here."""
         return frozenset(name for name in self._sizes if not name.startswith(_MERGED))
@@ -144,18 +158,21 @@ class CodeCache:
             package = await self._store.get(sha256_hex)
             work = asyncio.to_thread(self._install, sha256_hex, package)
             del package  # the thread holds it for as long as it needs it
-            size_bytes = await _to_its_end(work)
-        return await self._keep(sha256_hex, size_bytes)
+            made = await _to_its_end(work)
+        return await self._keep(sha256_hex, made)
 
     async def _merge(self, name: str, packages: Sequence[CodeRef]) -> Path:
         async with AsyncExitStack() as leases:
             parts = [await leases.enter_async_context(self.lease(code)) for code in packages]
             async with self._turns:
-                size_bytes = await _to_its_end(asyncio.to_thread(self._install_merged, name, parts))
-        return await self._keep(name, size_bytes)
+                made = await _to_its_end(asyncio.to_thread(self._install_merged, name, parts))
+        return await self._keep(name, made)
 
-    async def _keep(self, name: str, size_bytes: int) -> Path:
-        self._sizes[name] = size_bytes
+    def _add(self, name: str, made: _Made) -> None:
+        self._sizes[name], self._contents[name] = made
+
+    async def _keep(self, name: str, made: _Made) -> Path:
+        self._add(name, made)
         await self._evict(keep=name)
         return self._directory / name
 
@@ -164,25 +181,26 @@ class CodeCache:
         if not making.cancelled():
             making.exception()  # whoever waited has it; nobody may have waited to the end
 
-    def _install(self, sha256_hex: str, package: bytes) -> int:
-        """Check and unpack a package; return what it weighs. Blocks."""
+    def _install(self, sha256_hex: str, package: bytes) -> _Made:
+        """Check and unpack a package. Blocks."""
         if hashlib.sha256(package).hexdigest() != sha256_hex:
             raise PlatformError(ErrorCode.SERVICE, f"Code package is damaged: {sha256_hex}")
         return self._place(sha256_hex, lambda fresh: unpack(package, fresh, cancel=self._cancel))
 
-    def _install_merged(self, name: str, parts: Sequence[Path]) -> int:
+    def _install_merged(self, name: str, parts: Sequence[Path]) -> _Made:
         return self._place(name, lambda fresh: merge(parts, fresh, cancel=self._cancel))
 
-    def _place(self, name: str, make: Callable[[Path], PackageFacts]) -> int:
-        """Have an entry made, and put it where it belongs; return what it weighs. Blocks."""
+    def _place(self, name: str, make: Callable[[Path], PackageFacts]) -> _Made:
+        """Have an entry made, and put it where it belongs. Blocks."""
         target = self._directory / name
         remove_tree(_put_aside(self._directory, name))  # one that somebody else put there
         fresh = self._directory / f".{name}.{secrets.token_hex(4)}"
         facts = make(fresh)
+        contents = look(fresh)
         size_bytes = facts.unpacked_bytes + BLOCK_BYTES * (facts.files + facts.directories)
         _marker(target).write_text(f"{size_bytes} {self._boot}")
         fresh.rename(target)
-        return size_bytes
+        return _Made(size_bytes, contents)
 
     async def _evict(self, keep: str | None = None) -> None:
         """Delete the least recently used that nobody has pinned, until the rest is small enough."""
@@ -196,7 +214,7 @@ class CodeCache:
                 excess -= size_bytes
         # All of them at once, before anybody else runs and pins one; deleting may take its time.
         for name in victims:
-            del self._sizes[name]
+            del self._sizes[name], self._contents[name]
         trash = [_put_aside(self._directory, name) for name in victims]
         for tree in trash:
             await _to_its_end(asyncio.to_thread(remove_tree, tree))
@@ -231,11 +249,11 @@ def _boot_id() -> str:
         return secrets.token_hex(16)
 
 
-def _recover(directory: Path, boot: str) -> dict[str, int]:
-    """The sizes of the whole entries, least recently used first; everything else is deleted."""
+def _recover(directory: Path, boot: str) -> dict[str, _Made]:
+    """The whole entries, least recently used first; everything else is deleted."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    found: list[tuple[int, str, int]] = []
+    found: list[tuple[int, str, _Made]] = []
     names = {path.name for path in directory.iterdir()}
     for name in names:
         if name.startswith("."):
@@ -248,8 +266,8 @@ def _recover(directory: Path, boot: str) -> dict[str, int]:
                 remove_tree(_put_aside(directory, name))
             else:
                 used_ns = _marker(directory / name).stat().st_mtime_ns
-                found.append((used_ns, name, size_bytes))
-    return {name: size_bytes for _, name, size_bytes in sorted(found)}
+                found.append((used_ns, name, _Made(size_bytes, look(directory / name))))
+    return {name: made for _, name, made in sorted(found)}
 
 
 def _size_in(marker: Path, boot: str) -> int | None:

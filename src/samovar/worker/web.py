@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from samovar.model.function import FunctionVersion
-from samovar.model.web import ADAPTER_FILES, WebSettings, web_settings
+from samovar.model.web import WebSettings, web_settings
+from samovar.worker.contents import Contents
 
 
-def web_server(version: FunctionVersion, layers_dir: Path | None) -> WebSettings | None:
-    """How to speak to a version whose layers are unpacked there; None if it is no web server, or
-    brings the AWS Lambda Web Adapter along, which then does its own work."""
-    if layers_dir and any((layers_dir / name).is_file() for name in ADAPTER_FILES):
+def web_server(version: FunctionVersion, layers: Contents) -> WebSettings | None:
+    """How to speak to a version whose layers bring that; None if it is no web server, or they
+    bring the AWS Lambda Web Adapter along, which then does its own work."""
+    if layers.web_adapter:
         return None
     return web_settings(version.environment)

@@ -20,6 +20,7 @@ from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started,
 from samovar.telemetry.log import get_logger
 from samovar.worker.bridging import is_bridged
 from samovar.worker.code_cache import CodeCache
+from samovar.worker.contents import NOTHING, Contents
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
 from samovar.worker.web import web_server
@@ -87,9 +88,9 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
-        code_dir, layers_dir = await self._pin(version)
+        await self._pin(version)
         try:
-            bridged = is_bridged(version, code_dir, layers_dir)
+            bridged = is_bridged(version, *self._contents(version))
             await self._sandbox.prepare(version.runtime, bridged=bridged)
         finally:
             self._unpin(version)
@@ -171,6 +172,7 @@ class LocalWorker:
 
     async def _begin(self, instance: InstanceId, version: FunctionVersion) -> RunningInstance:
         code_dir, layers_dir = await self._pin(version)
+        code, layers = self._contents(version)
         try:
             handle = await self._sandbox.start(
                 SandboxSpec(
@@ -178,7 +180,7 @@ class LocalWorker:
                     runtime=version.runtime,
                     code_dir=code_dir,
                     layers_dir=layers_dir,
-                    bridged=is_bridged(version, code_dir, layers_dir),
+                    bridged=is_bridged(version, code, layers),
                     memory_mib=version.memory_mib,
                     vcpus=version.vcpus,
                     ephemeral_storage_mib=version.ephemeral_storage_mib,
@@ -195,7 +197,7 @@ class LocalWorker:
             lost=lambda: self._lost(instance),
             init_limit_s=self._init_limit_s,
             terminal=self._terminal,
-            web=web_server(version, layers_dir),
+            web=web_server(version, layers),
         )
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))
@@ -211,6 +213,13 @@ class LocalWorker:
         except BaseException:
             self._code.unpin(version.code)
             raise
+
+    def _contents(self, version: FunctionVersion) -> tuple[Contents, Contents]:
+        """What the version's code brings, and what its layers do, which are pinned."""
+        code = self._code.contents(version.code)
+        if not version.layers:
+            return code, NOTHING
+        return code, self._code.contents(*(layer.code for layer in version.layers))
 
     def _unpin(self, version: FunctionVersion) -> None:
         self._code.unpin(version.code)
