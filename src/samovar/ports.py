@@ -224,8 +224,9 @@ class Worker(Protocol):
         function's timeout; return whether it is. If not, it is ended."""
         ...
 
-    async def stop(self, instance: InstanceId) -> None:
-        """End an instance; returns when nothing of it is left. Unknown ones are no error."""
+    async def stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
+        """End an instance; returns when nothing of it is left. Unknown ones are no error.
+        `in_a_hurry`: somebody waits for its room, so its extensions have less time to end."""
         ...
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:

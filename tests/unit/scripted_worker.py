@@ -59,6 +59,9 @@ class ScriptedWorker:
         self.invoked: list[InstanceId] = []
         self.failures: list[Exception] = []
         """Errors for the next starts, first in first out."""
+        self.hurried: list[InstanceId] = []
+        """Those of them whose room somebody waited for."""
+        self.stop_gate: asyncio.Event | None = None
         self.stop_error: Exception | None = None
         self.prepare_gate: asyncio.Event | None = None
         self.on_invoke: Callable[[InstanceId], Outcome] = lambda _: Outcome(b"1")
@@ -138,9 +141,13 @@ class ScriptedWorker:
     async def await_idle(self, instance: InstanceId) -> bool:
         return instance in self.alive and await self.on_await_idle()
 
-    async def stop(self, instance: InstanceId) -> None:
+    async def stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
         self.stopped.append(instance)
+        if in_a_hurry:
+            self.hurried.append(instance)
         await asyncio.sleep(0)
+        if self.stop_gate is not None:
+            await self.stop_gate.wait()
         self.alive.pop(instance, None)
         if self.stop_error is not None:
             raise self.stop_error

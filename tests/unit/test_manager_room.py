@@ -53,6 +53,48 @@ async def test_as_many_are_evicted_as_a_large_one_needs():
         assert worker.stopped == both
 
 
+async def test_those_that_make_room_are_told_together_and_in_a_hurry():
+    worker = ScriptedWorker(memory_mib=256)
+    async with managing(worker) as manager:
+        both = await warmed(manager, OTHER, SMALL)
+        worker.stop_gate = asyncio.Event()
+        waiting = asyncio.create_task(manager.acquire(LARGE))
+        await until(lambda: worker.hurried == both)
+        assert not waiting.done()
+        worker.stop_gate.set()
+        await waiting
+
+
+async def test_no_more_are_evicted_than_are_needed_and_all_on_one_worker():
+    clock, first, second = Clock(), ScriptedWorker(512, name="a"), ScriptedWorker(512, name="b")
+    async with managing(first, second, clock=clock) as manager:
+        filling = [a_version(function_id(f"f{number}"), memory_mib=128) for number in range(8)]
+        idle = await warmed(manager, *filling, clock=clock)
+        where = first if idle[0] in first.alive else second
+        expected = [instance for instance in idle if instance in where.alive][:2]
+        await manager.acquire(LARGE)
+        assert where.stopped == expected
+        assert len(first.stopped + second.stopped) == 2
+
+
+async def test_a_request_for_a_function_that_is_being_evicted_waits_for_a_new_instance():
+    worker = ScriptedWorker(memory_mib=256)
+    async with managing(worker) as manager:
+        old, _ = await warmed(manager, OTHER, SMALL)
+        worker.stop_gate = asyncio.Event()
+        large = asyncio.create_task(manager.acquire(LARGE))
+        await until(lambda: worker.hurried)
+        other = asyncio.create_task(manager.acquire(OTHER))
+        await settled()
+        assert not other.done()
+        worker.stop_gate.set()
+        # It needs less than is made free, and is quicker; the large one has its turn after it.
+        lease = await other
+        assert lease.instance != old
+        manager.release(lease, ANSWER)
+        await large
+
+
 async def test_nothing_is_evicted_where_that_would_not_make_enough_room():
     worker = ScriptedWorker(memory_mib=256)
     async with managing(worker) as manager:

@@ -75,6 +75,17 @@ async def test_who_stays_is_ended_when_time_is_up(tmp_path):
         assert built.leftovers() == {}
 
 
+async def test_where_somebody_waits_for_its_room_it_has_less_time(tmp_path):
+    behaviour = Behaviour(on_init=EXTENDED, on_shutdown=NOTHING)
+    async with machine(tmp_path, behaviour) as built:
+        instance = await built.idle()
+        stopping = asyncio.create_task(built.worker.stop(ID, in_a_hurry=True))
+        await until(lambda: instance.shutdowns)
+        assert instance.shutdowns[0]["deadline_ms"] - time.time() * 1e3 <= 500
+        await stopping
+        assert instance.exited.result() == Exit(signal=9)
+
+
 async def test_what_it_says_after_that_is_discarded(tmp_path):
     late = Reaction(send=respond(b"late").send * 3 + b"no frame at all" * 10_000, exit=Exit(code=0))
     behaviour = Behaviour(on_init=EXTENDED, on_invoke=NOTHING, on_shutdown=late)

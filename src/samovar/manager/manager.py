@@ -13,11 +13,12 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
 
+from samovar.manager.eviction import Idle, victims
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.pool import Action, Grant, Pool, PoolKey, Reject, Start, Stop, Ticket
 from samovar.manager.refusals import check_it_could_ever_fit, no_capacity, shutting_down
@@ -264,11 +265,11 @@ class PoolManager:
         self._origins[instance] = _Origin(worker_id, worker, pool, report)
         return self._perform(pool, pool.started(instance, self._monotonic()))
 
-    async def _stop(self, pool: Pool, instance: InstanceId) -> None:
+    async def _stop(self, pool: Pool, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
         origin = self._origins.get(instance)
         if origin is not None:  # else it has ended by itself meanwhile
             try:
-                await origin.worker.stop(instance)
+                await origin.worker.stop(instance, in_a_hurry=in_a_hurry)
             except Exception:  # the worker still counts it; there is nothing more to do here
                 log.exception("an instance could not be stopped", instance=instance)
             self._instance_gone(pool, instance)
@@ -296,29 +297,20 @@ class PoolManager:
             if chosen is not None:
                 return chosen
             check_it_could_ever_fit(need, statuses)
-            victim = self._victim(need, statuses)
-            if victim is None:
+            leaving = victims(need, statuses, self._idle())
+            if not leaving:
                 return None
-            pool = self._origins[victim].pool
-            pool.evict(victim)
-            await self._stop(pool, victim)
+            async with asyncio.TaskGroup() as stops:
+                for victim in leaving:
+                    pool = self._origins[victim].pool
+                    pool.evict(victim)
+                    stops.create_task(self._stop(pool, victim, in_a_hurry=True))
 
-    def _victim(self, need: Need, workers: Sequence[WorkerStatus]) -> InstanceId | None:
-        """The longest idle instance of a worker whose idle ones together leave enough room."""
-        room = {
-            worker.id: worker.free_memory_mib
-            for worker in workers
-            if need.runtime in worker.runtimes and not worker.draining
-        }
-        idle: list[tuple[float, InstanceId, WorkerId]] = []
+    def _idle(self) -> Iterator[Idle]:
         for pool in self._pools.values():
             for since, instance in pool.idle_instances():
                 where = self._origins[instance].worker_id
-                if where in room:
-                    room[where] += pool.version.memory_mib
-                    idle.append((since, instance, where))
-        useful = [entry for entry in idle if room[entry[2]] >= need.memory_mib]
-        return min(useful)[1] if useful else None
+                yield Idle(since, instance, where, pool.version.memory_mib)
 
     def _block(self, pool: Pool) -> None:
         self._perform(pool, pool.start_blocked())
@@ -330,8 +322,10 @@ class PoolManager:
         statuses = self._statuses() if self._blocked else []
         for pool in list(self._blocked):
             need = _need(pool.version)
-            room = self._placement.place(need, statuses) or self._victim(need, statuses)
-            if room is not None and pool in self._blocked:
+            room = bool(
+                self._placement.place(need, statuses) or victims(need, statuses, self._idle())
+            )
+            if room and pool in self._blocked:
                 self._blocked.discard(pool)
                 self._perform(pool, pool.unblock())
 

@@ -19,6 +19,8 @@ from samovar.worker.report import Fault, Figures
 
 LONGEST_S = 2.0
 """AWS's limit with external extensions."""
+HURRIED_S = 0.5
+"""Where somebody waits for the instance's room. AWS need not hurry: its room has no end."""
 GRACE_S = 0.3
 """The instance ends itself when time is up; so much later we do."""
 
@@ -53,13 +55,14 @@ class Farewell:
         if self.wanted:
             self._channel.tell(wire.encode(wire.REPORT, figures.meta()))
 
-    async def say(self) -> None:
-        """Tell it that it ends, and wait until it has, or until time is up."""
-        if not self.wanted or self._handle.exited.done():
+    async def say(self, limit_s: float) -> None:
+        """Tell it that it ends, and wait until it has, or until time is up: at most so much."""
+        limit_s = min(limit_s, self._limit_s)
+        if limit_s <= 0 or self._handle.exited.done():
             return
-        deadline_ms = int((time.time() + self._limit_s) * 1e3)
+        deadline_ms = int((time.time() + limit_s) * 1e3)
         meta = {"reason": self._reason, "deadline_ms": deadline_ms}
         self._channel.tell_last(wire.encode(wire.SHUTDOWN, meta))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limit_s + GRACE_S):
+            async with asyncio.timeout(limit_s + GRACE_S):
                 await asyncio.shield(self._handle.exited)

@@ -31,7 +31,7 @@ from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
 from samovar.worker.channel import Channel, ChannelClosedError
 from samovar.worker.environment import instance_environment
-from samovar.worker.farewell import Farewell
+from samovar.worker.farewell import LONGEST_S, Farewell
 from samovar.worker.output import Output
 from samovar.worker.relay import relay
 
@@ -212,13 +212,12 @@ class RunningInstance:
         if not self._channel.paused:
             self._channel.close()
 
-    async def stop(self, *, at_once: bool = False) -> None:
-        """End the instance; nothing of it is left on return. Idempotent. `at_once`: without a
-        word to its extensions."""
+    async def stop(self, farewell_s: float = LONGEST_S) -> None:
+        """End the instance; nothing of it is left on return. Idempotent. Its extensions have at
+        most `farewell_s`; 0: they are not told."""
         self.condemn()
         try:
-            if not at_once:
-                await self._farewell.say()
+            await self._farewell.say(farewell_s)
         finally:
             self._output.drain()
             self._channel.close()
@@ -276,7 +275,7 @@ class RunningInstance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EXIT_WAIT_S):
                     return await asyncio.shield(self.handle.exited)
-        await self.stop(at_once=True)
+        await self.stop(farewell_s=0.0)
         return Exit(code=0)
 
     def _init_failed(

@@ -21,6 +21,7 @@ from samovar.telemetry.log import get_logger
 from samovar.worker.bridging import is_bridged
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.contents import NOTHING, Contents
+from samovar.worker.farewell import HURRIED_S, LONGEST_S
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
 from samovar.worker.web import web_server
@@ -154,12 +155,12 @@ class LocalWorker:
                 self._end_soon(instance)
         return survives
 
-    async def stop(self, instance: InstanceId) -> None:
+    async def stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
         """See `ports.Worker`."""
         running = self._instances.get(instance)
         if running is None:
             return
-        await running.stop()
+        await running.stop(HURRIED_S if in_a_hurry else LONGEST_S)
         if self._instances.pop(instance, None) is not None:
             self._slots.give_back(instance)
             self._unpin(running.version)
