@@ -105,9 +105,8 @@ class Instance:
         """Send a frame and read the answer."""
         self.channel.sendall(frame)
         while True:
-            frames = self._reader.feed(self.channel.recv(wire.RECV_BYTES))
-            if frames:
-                return frames[0]
+            for frame in self._reader.feed(self.channel.recv(wire.RECV_BYTES)):
+                return frame
 
     def cpu_s(self) -> float:
         """The processor time that it has taken so far."""

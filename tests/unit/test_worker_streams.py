@@ -209,6 +209,9 @@ async def test_a_stream_that_was_whole_before_the_instance_ended_is_whole(tmp_pa
         [part(b"before its head")],
         [HEAD, HEAD],
         [HEAD, part(b"x" * (wire.MAX_PART_BYTES + 1))],
+        [HEAD, wire.HEADER.pack(wire.PART, 0, wire.MAX_PART_BYTES + 1)],
+        [HEAD, wire.HEADER.pack(wire.PART, 1, 1)],
+        [HEAD, part(b"x"), part(b"")],
         [HEAD, part(b"x"), wire.encode(wire.RESPONSE, None, b"a body")],
         [HEAD, part(b"x"), wire.encode(wire.READY)],
         [HEAD, part(b"x"), IDLE],
@@ -250,9 +253,9 @@ async def test_a_sink_that_breaks_down_ends_the_instance(tmp_path):
 # ---------------------------------------------------------------- bounds
 
 
-@pytest.mark.parametrize("size", [1, 1000, wire.MAX_PART_BYTES])
+@pytest.mark.parametrize("size", [100, 1000, 4000, wire.MAX_PART_BYTES])
 async def test_while_its_taker_is_slow_a_stream_is_not_read(tmp_path, size):
-    blocks, in_block = 64, 65536 // size
+    blocks, in_block = 16, 65536 // size
 
     async def pour(meta, body):
         instance = built.sandbox.instances[ID]
@@ -269,7 +272,7 @@ async def test_while_its_taker_is_slow_a_stream_is_not_read(tmp_path, size):
         channel = built.worker._instances[ID]._channel
         await until(lambda: channel.paused)
         await settled()
-        assert len(channel.parts._held) <= HIGH_BYTES + wire.RECV_BYTES
+        assert len(channel.parts._held) <= HIGH_BYTES + wire.MAX_PART_BYTES + wire.RECV_BYTES
         assert sink.body == b"the first"
         sink.go_on.set()
         assert (await running).instance_survives

@@ -23,7 +23,10 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Meta = dict[str, Any]
 Frame = tuple[int, Meta, bytes]
@@ -53,7 +56,7 @@ ERROR = 6
 HEAD = 7
 """loop → worker: a streamed response begins. meta: {"content_type"}, if it has one. body: empty."""
 PART = 8
-"""loop → worker: the next bytes of a streamed response. meta: {}. body: ≤ `MAX_PART_BYTES`."""
+"""loop → worker: the next bytes of a streamed response. meta: empty. body: 1 … `MAX_PART_BYTES`."""
 IDLE = 9
 """loop → worker: after an answer with {"pending": true}, the next INVOKE may come. Else empty."""
 SHUTDOWN = 10
@@ -70,7 +73,7 @@ MAX_BODY_BYTES = 6 * 1024 * 1024 + 64 * 1024
 A loop that has a larger one sends an ERROR of type Function.ResponseSizeTooLarge instead."""
 
 MAX_PART_BYTES = 64 * 1024
-"""A worker may refuse a PART over it."""
+"""A PART over it is refused, as is one without any: it would cost the worker work for nothing."""
 
 RECV_BYTES = 64 * 1024
 
@@ -90,33 +93,37 @@ def frame(kind: int, meta: bytes, body: bytes) -> bytes:
 
 
 class FrameReader:
-    """Turns the bytes of one direction into frames.
+    """Turns the bytes of one direction into frames, each when it is asked for."""
 
-    `feed(data)` returns the list of frames completed by `data`, each `(kind, meta, body)`;
-    `ProtocolError` where a header promises more than the bounds or meta is not a JSON object.
-    """
-
-    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self) -> None:
         self._buffer = bytearray()
-        self._max_body_bytes = max_body_bytes
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """Add bytes; return the frames that are now whole, oldest first."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Add bytes; the iterator gives the frames that are whole, oldest first.
+
+        A frame is looked at when the iterator gets there, so that who refuses one has not paid for
+        those behind it; frames that were not asked for stay for the next call. The iterator raises
+        `ProtocolError` at a header that breaks the bounds, before it waits for what that promises,
+        and where meta is not a JSON object."""
+        self._buffer += data
+        return self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
         buffer = self._buffer
-        buffer += data
-        frames = []
         while len(buffer) >= HEADER.size:
             kind, meta_len, body_len = HEADER.unpack_from(buffer)
-            if meta_len > MAX_META_BYTES or body_len > self._max_body_bytes:
+            if meta_len > MAX_META_BYTES or body_len > MAX_BODY_BYTES:
                 raise ProtocolError(f"frame of {meta_len} + {body_len} bytes")
+            if kind == PART and (meta_len or not 0 < body_len <= MAX_PART_BYTES):
+                raise ProtocolError(f"part of {meta_len} + {body_len} bytes")
             end = HEADER.size + meta_len + body_len
             if len(buffer) < end:
-                break
+                return
             body_at = HEADER.size + meta_len
             meta = _parse_meta(bytes(buffer[HEADER.size : body_at]))
-            frames.append((kind, meta, bytes(buffer[body_at:end])))
+            body = bytes(buffer[body_at:end])
             del buffer[:end]
-        return frames
+            yield kind, meta, body
 
 
 def _parse_meta(raw: bytes) -> Meta:

@@ -1,8 +1,8 @@
 """The parts of a streamed answer, between the channel that reads them and who passes them on.
 
 Bounded by pausing: once `HIGH_BYTES` lie here, `full` tells the channel to stop reading, and taking
-them makes it go on. So a stream holds at most that, and one read more, in this process's memory;
-the rest waits in the socket, and then in the instance.
+them makes it go on. So a stream holds at most that, one part that was not whole and one read more
+in this process's memory; the rest waits in the socket, and then in the instance.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from samovar.guest import wire
 
 HIGH_BYTES = 128 * 1024
-"""Reading pauses above it: with what one read may add (`wire.RECV_BYTES`), below 256 KiB."""
+"""Reading pauses there: with the rest of a part (`wire.MAX_PART_BYTES`) and one more read
+(`wire.RECV_BYTES`), a stream takes 256 KiB."""
 
 
 class Parts:
@@ -36,7 +37,7 @@ class Parts:
     def feed(self, frame: wire.Frame) -> str | None:
         """Take in the next frame; return what is wrong with it, if anything is."""
         kind, _, body = frame
-        if kind == wire.PART and len(body) <= wire.MAX_PART_BYTES:
+        if kind == wire.PART:
             self._held += body
         elif kind == wire.ERROR or (kind == wire.RESPONSE and not body):
             self.end = frame

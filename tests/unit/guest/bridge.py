@@ -62,7 +62,7 @@ class Bridged:
         while not self._frames:
             data = self.channel.recv(wire.RECV_BYTES)
             assert data, "it has ended"
-            self._frames = self._reader.feed(data)
+            self._frames = list(self._reader.feed(data))
         return self._frames.pop(0)
 
     def answer(self) -> list[wire.Frame]:

@@ -169,7 +169,7 @@ class Instance:
                     break
             data = self.channel.recv(wire.RECV_BYTES)
             assert data, f"the instance ended: {self.output()}"
-            frames = self._reader.feed(data)
+            frames = list(self._reader.feed(data))
             if frames:
                 assert len(frames) == 1, frames
                 return Answer(*frames[0])
