@@ -13,8 +13,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef
-from samovar.store import objects
+from samovar.model.function import MAX_UNPACKED_BYTES, CodeRef
 from samovar.store.objects import ObjectCodeStore
 
 PACKAGE = b"PK" * 1000
@@ -167,7 +166,7 @@ async def test_an_object_over_the_limit_is_refused_before_it_is_read(
     store: ObjectCodeStore, bucket: Path
 ) -> None:
     with (bucket / "huge.zip").open("wb") as file:
-        file.truncate(objects.MAX_BUCKET_PACKAGE_BYTES + 1)
+        file.truncate(MAX_UNPACKED_BYTES + 1)
     with pytest.raises(PlatformError) as refused:
         await store.from_bucket("my-bucket", "huge.zip")
     assert refused.value.code is ErrorCode.INVALID_PARAMETER

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from samovar.cli.package import MAX_UNPACKED_BYTES, PackageError, build
+from samovar.cli.package import PackageError, build
+from samovar.model.function import MAX_UNPACKED_BYTES
 
 HANDLER = "def handler(event, context):\n    return event\n"
 

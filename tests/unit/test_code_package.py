@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import MAX_UNPACKED_BYTES
 from samovar.worker.code_package import (
     EMPTY,
     MALFORMED,
     MAX_ENTRIES,
-    MAX_UNPACKED_BYTES,
     TOO_LARGE,
     UnpackCancelledError,
     check_package,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from samovar.guest import program
+from samovar.model import web
 from samovar.model.web import web_settings
 
 ON = {"AWS_LWA_PORT": "8080"}
@@ -59,3 +61,8 @@ def test_older_names_hold_too(older, healthy):
     found = web_settings(ON | environment)
     assert found is not None
     assert (found.healthy, found.readiness_path, found.base_path) == (healthy, "/ready", "/shop")
+
+
+def test_inside_instances_the_wrapper_has_the_same_name():
+    """Neither side may import the other."""
+    assert (program.WRAPPER, program.WEB_ADAPTER) == (web.WRAPPER, web.ADAPTER_WRAPPER)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from samovar.cli.failure import CommandError
+from samovar.model.function import MAX_UNPACKED_BYTES, MAX_ZIP_BYTES
 
 EXCLUDED_DIRS = frozenset(
     {
@@ -33,9 +34,6 @@ HANDLER_MODULES = ("app", "main", "index", "lambda_function", "handler")
 """Where a handler is looked for, in this order; then in the module named like the package."""
 HANDLER_FUNCTIONS = ("handler", "lambda_handler")
 
-MAX_PACKED_BYTES = 50 * 1024 * 1024
-MAX_UNPACKED_BYTES = 250 * 1024 * 1024
-"""AWS's limits on a code package. The server checks them too; here they save an upload."""
 MAX_MODULE_BYTES = 4 * 1024 * 1024
 """A longer module is not searched for a handler."""
 
@@ -107,7 +105,7 @@ def pack(path: Path) -> bytes:
             raise PackageError(f"there is no {path}", "give a .py file, a folder or a zip")
     except OSError as error:
         raise PackageError(f"cannot read {error.filename or path}: {error.strerror}") from error
-    if len(zip_bytes) > MAX_PACKED_BYTES:
+    if len(zip_bytes) > MAX_ZIP_BYTES:  # as the server checks too; here it saves an upload
         raise PackageError(
             f"{path} packs to {len(zip_bytes) / 1e6:.0f} MB, over the limit of 50 MB",
             "leave out what the function does not need at run time",

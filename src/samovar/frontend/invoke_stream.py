@@ -11,8 +11,6 @@ document either way.
 from __future__ import annotations
 
 import base64
-import json
-import re
 
 from samovar.frontend import event_stream
 from samovar.frontend.client_stream import ClientStream, run_streamed
@@ -20,14 +18,13 @@ from samovar.frontend.invoke import name_between, read_invocation
 from samovar.frontend.invoker import Invoker, lease_headers
 from samovar.frontend.request import HttpResponse, Request, Send
 from samovar.model.function import FunctionVersion
-from samovar.model.invocation import Outcome, StartReport
+from samovar.model.invocation import Outcome, StartReport, error_type_of
 
 PREFIX = "/2021-11-15/functions/"
 SUFFIX = "/response-streaming-invocations"
 KINDS = ("RequestResponse", "DryRun")
 
 UNHANDLED = "Unhandled"
-_ERROR_TYPE = re.compile(r"[\x21-\x7e]{1,256}")
 
 
 def streamed_function_in_path(request: Request) -> str | None:
@@ -92,15 +89,6 @@ def _complete(outcome: Outcome, *, want_log: bool, begun: bool) -> bytes:
     log_result = base64.b64encode(outcome.log_tail).decode() if want_log else None
     if outcome.function_error is None:
         return event_stream.invoke_complete(log_result=log_result)
-    code = _error_type(outcome.payload) if begun else UNHANDLED
+    code = error_type_of(outcome.payload, UNHANDLED) if begun else UNHANDLED
     details = outcome.payload.decode(errors="replace")
     return event_stream.invoke_complete(code, details, log_result)
-
-
-def _error_type(document: bytes) -> str:
-    try:
-        error_type = json.loads(document)["errorType"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return UNHANDLED
-    fits = isinstance(error_type, str) and _ERROR_TYPE.fullmatch(error_type)
-    return error_type if fits else UNHANDLED

@@ -24,6 +24,7 @@ MAX_RESPONSE_BYTES = 6_291_556
 
 _loads = json.loads
 _scan = json.JSONDecoder().raw_decode
+_dumps = json.JSONEncoder().encode
 
 
 def decode_event(body: bytes | bytearray) -> Any:
@@ -60,6 +61,11 @@ def encode_result(result: Any) -> bytes:
             bare=True,
         )
     return body
+
+
+def encode_own(document: dict[str, Any]) -> bytes:
+    """Return as JSON text what is ours: plain values, and text of any origin."""
+    return _dumps(document).encode()
 
 
 class _Encoder(json.JSONEncoder):

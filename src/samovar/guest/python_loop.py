@@ -12,9 +12,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import traceback
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -22,26 +20,25 @@ from typing import TYPE_CHECKING
 from samovar.guest import environment, faults
 from samovar.guest.channel import Channel, ChannelClosedError
 from samovar.guest.context import ContextFactory
+from samovar.guest.exit_status import INTERRUPTED, exit_status
 from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
-from samovar.guest.payload import decode_event, encode_result
+from samovar.guest.payload import decode_event, encode_own, encode_result
 from samovar.guest.rehearsal import rehearse, rehearse_while_idle
 from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from samovar.guest.handler import Handler
     from samovar.guest.wire import Meta
 
 _EXIT_AFTER_INIT_ERROR = 1
 _EXIT_UNCAUGHT = 1
-_EXIT_INTERRUPTED = 130
 
 # User code shares the modules: it may replace what it finds in them.
-_dumps = json.JSONEncoder().encode
 _getpid = os.getpid
 _exit = os._exit
 
@@ -78,10 +75,10 @@ def serve(channel: socket.socket) -> NoReturn:
         log = _prepared.pop() if _prepared else _make_ready()
         status = _serve(Channel(channel), log)
     except SystemExit as exit_:
-        status = _exit_status(exit_)
+        status = exit_status(exit_)
     except KeyboardInterrupt:
         traceback.print_exc()
-        status = _EXIT_INTERRUPTED
+        status = INTERRUPTED
     except BaseException:
         traceback.print_exc()
     finally:
@@ -120,12 +117,12 @@ def _serve(channel: Channel, log: InvocationLog) -> int:
                 raise
             document = faults.document(error, "")
             output.write(faults.log_text(document))
-            channel.write(INIT_ERROR, b"", _json(document))
+            channel.write(INIT_ERROR, b"", encode_own(document))
             return _EXIT_AFTER_INIT_ERROR
         if _getpid() != own_pid:
             return 0
         output.flush()
-        channel.write(READY, _json({"init_ms": (perf_counter() - begun) * 1e3}), b"")
+        channel.write(READY, encode_own({"init_ms": (perf_counter() - begun) * 1e3}), b"")
         return _answer_invocations(channel, handler, contexts, log)
     except ChannelClosedError:
         return 0
@@ -154,7 +151,8 @@ def _answer_invocations(
                 raise
             document = faults.document(error, request_id)
             output.write(faults.log_text(document))
-            kind, answer_meta, body = ERROR, _json({"type": document["errorType"]}), _json(document)
+            kind, answer_meta = ERROR, encode_own({"type": document["errorType"]})
+            body = encode_own(document)
         if _getpid() != own_pid:
             # The handler forked, and this is the child: the invocation is its parent's to answer.
             return 0
@@ -171,18 +169,3 @@ def _load(init: Meta, folders: Sequence[str]) -> Handler:
 
     debugger = TerminalDebugger(init["terminal"])
     return debugger.watched(load_handler(init["handler"], folders))
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return _dumps(value).encode()
-
-
-def _exit_status(exit_: SystemExit) -> int:
-    """Return the status that the interpreter would have ended with."""
-    code = exit_.code
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
-    return 1

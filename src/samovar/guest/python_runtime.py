@@ -10,7 +10,6 @@ Runs in a function's process: standard library only, Python 3.9 and later.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -18,25 +17,24 @@ from typing import TYPE_CHECKING
 
 from samovar.guest import environment, faults
 from samovar.guest.context import ContextFactory
+from samovar.guest.exit_status import INTERRUPTED, exit_status
 from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
-from samovar.guest.payload import decode_event, encode_result
+from samovar.guest.payload import decode_event, encode_own, encode_result
 from samovar.guest.runtime_client import RuntimeApiError, RuntimeClient, connect
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from samovar.guest.handler import Handler
 
 _EXIT_FAILED = 1
-_EXIT_INTERRUPTED = 130
 _CONNECTION_FD = 3
 """Where a bridge leaves a connection (`guest.program`)."""
 _OPTION = "samovar_opt"
 """Of the interpreter, -X: where the instance sees its layers."""
 
 # User code shares the modules: it may replace what it finds in them.
-_dumps = json.JSONEncoder().encode
 _getpid = os.getpid
 _exit = os._exit
 
@@ -49,10 +47,10 @@ def main() -> NoReturn:
         log.install()
         status = _run(log)
     except SystemExit as exit_:
-        status = _exit_status(exit_)
+        status = exit_status(exit_)
     except KeyboardInterrupt:
         traceback.print_exc()
-        status = _EXIT_INTERRUPTED
+        status = INTERRUPTED
     except (RuntimeApiError, ConnectionError):
         status = _EXIT_FAILED  # the instance is ending
     except BaseException:
@@ -77,7 +75,7 @@ def _run(log: InvocationLog) -> int:
             raise
         document = faults.document(error, "")
         output.write(faults.log_text(document))
-        client.fail_init(document["errorType"], _json(document))
+        client.fail_init(document["errorType"], encode_own(document))
         return _EXIT_FAILED
     if _getpid() != own_pid:
         return 0
@@ -129,21 +127,6 @@ def _answer_invocations(
         if failure is None:
             client.respond(request_id, body)
         else:
-            client.fail(request_id, failure["errorType"], _json(failure))
+            client.fail(request_id, failure["errorType"], encode_own(failure))
         # An idle instance must not hold the memory of its last event.
         del meta, body, event, failure
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return _dumps(value).encode()
-
-
-def _exit_status(exit_: SystemExit) -> int:
-    """Return the status that the interpreter would have ended with."""
-    code = exit_.code
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
-    return 1

@@ -21,6 +21,7 @@ _MODULES = (
     "guest/__init__.py",
     "guest/context.py",
     "guest/environment.py",
+    "guest/exit_status.py",
     "guest/faults.py",
     "guest/handler.py",
     "guest/output.py",

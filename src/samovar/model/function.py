@@ -17,6 +17,13 @@ from typing import NamedTuple
 
 LATEST = "$LATEST"
 
+MAX_ZIP_BYTES = 50 * 1024 * 1024
+"""AWS's 50 MB: a package in the request itself."""
+
+MAX_UNPACKED_BYTES = 250 * 1024 * 1024
+"""AWS's 250 MB: a function's code and its layers together, unpacked; a package in a bucket too.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
 MIB_PER_VCPU = 1769
 """AWS: at 1,769 MB a function has the equivalent of one vCPU."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 from enum import StrEnum
 
@@ -93,6 +95,21 @@ class Outcome(msgspec.Struct, frozen=True):
     """False when the instance must not be used again (crash, timeout, protocol breach)."""
     pending: bool = False
     """The instance is still at work, and is not free before `ports.Worker.await_idle` says so."""
+
+
+_ERROR_TYPE = re.compile(r"[\x21-\x7e]{1,128}")
+"""As in `java.lang.Error` and `App::Error`. No blanks: it stands in log lines, in which tabs part
+fields."""
+
+
+def error_type_of(document: bytes, otherwise: str) -> str:
+    """The type in an error document that an instance made, fit for headers and log lines;
+    `otherwise` where it has none that is."""
+    try:
+        found = json.loads(document)["errorType"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return otherwise
+    return found if isinstance(found, str) and _ERROR_TYPE.fullmatch(found) else otherwise
 
 
 class StartReport(msgspec.Struct, frozen=True):

@@ -17,9 +17,6 @@ from samovar.model.function import CodeRef
 MAX_LAYERS = 5
 """Of one function: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
-MAX_UNPACKED_BYTES = 262_144_000
-"""Of a function and its layers together: AWS's 250 MB."""
-
 EVERYBODY = "*"
 
 

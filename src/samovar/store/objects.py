@@ -22,10 +22,7 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef
-
-MAX_BUCKET_PACKAGE_BYTES = 250 * 1024 * 1024
-"""AWS: a package in a bucket may be as large as what it unpacks to may be."""
+from samovar.model.function import MAX_UNPACKED_BYTES, CodeRef
 
 SWEEP_GRACE_S = 3600.0
 """A package is put before a version refers to it; younger ones are never swept."""
@@ -105,7 +102,7 @@ class ObjectCodeStore:
             root = self._directory / "buckets" / bucket
             if not await asyncio.to_thread(_is_file_within, root, key):
                 raise missing
-        package = await self._read(path, max_bytes=MAX_BUCKET_PACKAGE_BYTES)
+        package = await self._read(path, max_bytes=MAX_UNPACKED_BYTES)
         if package is None:
             raise missing
         return package

@@ -29,13 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.function import MAX_UNPACKED_BYTES, MAX_ZIP_BYTES
 from samovar.worker.links import MAX_DEPTH, LinkError, check_links
-
-MAX_UPLOAD_BYTES = 50 * 1024 * 1024
-"""A package that comes in the request itself."""
-
-MAX_UNPACKED_BYTES = 262_144_000
-"""What a package may hold, unpacked: AWS's 250 MB."""
 
 MAX_ENTRIES = 100_000
 """Files, links and directories, also those that only a path implies."""
@@ -104,7 +99,7 @@ class _Plan:
 def inspect(
     package: bytes,
     *,
-    max_packed_bytes: int = MAX_UPLOAD_BYTES,
+    max_packed_bytes: int = MAX_ZIP_BYTES,
     cancel: threading.Event | None = None,
 ) -> PackageFacts:
     """Check a package by unpacking it to nowhere. Blocks: call it in a thread.

@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import json
-import re
 import time
 from collections.abc import Callable
 
@@ -25,7 +23,13 @@ from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceState, move
-from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S, Invocation, Outcome
+from samovar.model.invocation import (
+    AT_TERMINAL_LIMIT_S,
+    INIT_LIMIT_S,
+    Invocation,
+    Outcome,
+    error_type_of,
+)
 from samovar.model.web import WebSettings
 from samovar.ports import Exit, InitFailedError, ResponseSink, SandboxInstance
 from samovar.worker import report
@@ -46,7 +50,7 @@ REST_GRACE_S = 0.005
 """A runtime asks for its next event within a fraction of a millisecond after an answer. A client
 that calls again at once is to find the instance idle, not one more being started."""
 
-_ERROR_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}")
+UNKNOWN_TYPE = "Runtime.Unknown"
 
 
 class RunningInstance:
@@ -105,7 +109,7 @@ class RunningInstance:
             raise self._init_failed(begun, fault.document(""), fault.error_type) from error
         total_ms = (time.perf_counter() - begun) * 1e3
         if kind == wire.INIT_ERROR:
-            raise self._init_failed(begun, body, _error_type(body))
+            raise self._init_failed(begun, body, error_type_of(body, UNKNOWN_TYPE))
         if kind != wire.READY or self._channel.closed:
             fault = report.exited(Exit(code=0))
             raise self._init_failed(begun, fault.document(""), fault.error_type)
@@ -304,12 +308,3 @@ class RunningInstance:
 def _expire(answer: asyncio.Future[wire.Frame]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
-
-
-def _error_type(document: bytes) -> str:
-    """The type in an error document that an instance made, fit for a log line of ours."""
-    try:
-        error_type = str(json.loads(document)["errorType"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "Runtime.Unknown"
-    return error_type if _ERROR_TYPE.fullmatch(error_type) else "Runtime.Unknown"

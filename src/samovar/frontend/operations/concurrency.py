@@ -13,11 +13,9 @@ from samovar.frontend.names import parse_function_name
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Handler, Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import FunctionId
+from samovar.model.function import MAX_UNPACKED_BYTES, MAX_ZIP_BYTES, FunctionId
 
 TOTAL_CODE_BYTES = 75 * 1024**3
-UNZIPPED_BYTES = 262_144_000
-ZIPPED_BYTES = 52_428_800
 
 
 class ConcurrencyOperations:
@@ -66,8 +64,8 @@ class ConcurrencyOperations:
         return {
             "AccountLimit": {
                 "TotalCodeSize": TOTAL_CODE_BYTES,
-                "CodeSizeUnzipped": UNZIPPED_BYTES,
-                "CodeSizeZipped": ZIPPED_BYTES,
+                "CodeSizeUnzipped": MAX_UNPACKED_BYTES,
+                "CodeSizeZipped": MAX_ZIP_BYTES,
                 "ConcurrentExecutions": control.account_concurrency,
                 "UnreservedConcurrentExecutions": control.account_concurrency - reserved,
             },

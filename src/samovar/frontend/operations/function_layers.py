@@ -10,8 +10,8 @@ from samovar.frontend.layer_names import parse_layer_version_arn
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef, FunctionVersion, LayerRef
-from samovar.model.layer import MAX_LAYERS, MAX_UNPACKED_BYTES, LayerId
+from samovar.model.function import MAX_UNPACKED_BYTES, CodeRef, FunctionVersion, LayerRef
+from samovar.model.layer import MAX_LAYERS, LayerId
 
 
 async def find_layers(

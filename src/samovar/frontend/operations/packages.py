@@ -8,10 +8,7 @@ from dataclasses import replace
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Params
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef
-
-MAX_ZIP_BYTES = 50 * 1024 * 1024
-"""AWS: a package that is uploaded directly."""
+from samovar.model.function import MAX_ZIP_BYTES, CodeRef
 
 
 async def store_package(

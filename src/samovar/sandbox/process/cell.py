@@ -18,9 +18,13 @@ from dataclasses import dataclass
 from samovar.sandbox.process import children
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.resources import Resources
-from samovar.sandbox.process.rootfs import DEFAULT_TMP_MIB, LAYERS_ROOT, TASK_ROOT, tmp_options
-
-_FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+from samovar.sandbox.process.rootfs import (
+    DEFAULT_TMP_MIB,
+    FROZEN,
+    LAYERS_ROOT,
+    TASK_ROOT,
+    tmp_options,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -114,7 +118,7 @@ class Installer:
         try:
             for target, directory in places.items():
                 trees[target] = sys_.clone_tree(directory)
-                sys_.set_mount_attributes(_FROZEN, tree_fd=trees[target])
+                sys_.set_mount_attributes(FROZEN, tree_fd=trees[target])
             sys_.setns(cell.mount_ns_fd, sys_.CLONE_NEWNS)
             try:
                 for target, tree_fd in trees.items():

@@ -31,7 +31,8 @@ LAYERS_ROOT = "/opt"
 USER_NAME = "sbx_user1051"
 DEFAULT_TMP_MIB = 512
 
-_FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+"""What a function sees of files that are not its own."""
 _QUIET = sys_.MS_NOSUID | sys_.MS_NODEV
 _HOST, _ROOT = "/host", "/root"
 _WITNESS_PROC = "/.proc"
@@ -140,7 +141,7 @@ def _bind_read_only(path: str, shown_at: str | None = None) -> None:
     os.umask(previous)
     # Recursive: in a user namespace the kernel refuses to copy a mount without what covers it.
     sys_.mount(os.path.realpath(_HOST + path), target, None, sys_.MS_BIND | sys_.MS_REC)
-    sys_.set_mount_attributes(_FROZEN, path=target)
+    sys_.set_mount_attributes(FROZEN, path=target)
 
 
 def _make_dev() -> None:
