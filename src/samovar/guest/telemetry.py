@@ -88,7 +88,7 @@ class _Subscriber:
 
     def _send(self) -> None:
         batch = self._buffer.take()
-        records = batch.records
+        records = batch.records.copy()
         if batch.dropped_records:
             dropped = events.logs_dropped(batch.dropped_records, batch.dropped_bytes)
             now = events.iso_time(time.time())
@@ -99,7 +99,7 @@ class _Subscriber:
                 return
             self._sending = False
             if not arrived:
-                self._buffer.count_dropped(batch.records)
+                self._buffer.count_lost(batch)
             if (self._due and arrived) or self._buffer.full:
                 self._due = False
                 self.flush()

@@ -47,10 +47,16 @@ class TelemetryBuffer:
             self._records.append(record)
             self._bytes += len(record)
         else:
-            self.count_dropped([record])
+            self._count_dropped([record])
 
-    def count_dropped(self, records: list[bytes]) -> None:
-        """These are lost: say so in the next batch."""
+    def count_lost(self, batch: Batch) -> None:
+        """It has not arrived: say so in the next one, and what it would have said of those before
+        it."""
+        self._dropped_records += batch.dropped_records
+        self._dropped_bytes += batch.dropped_bytes
+        self._count_dropped(batch.records)
+
+    def _count_dropped(self, records: list[bytes]) -> None:
         self._dropped_records += len(records)
         self._dropped_bytes += sum(map(len, records))
 

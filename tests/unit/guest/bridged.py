@@ -187,7 +187,11 @@ class BridgedInstance:
     def notes(self, name: str) -> list[Any]:
         """What a script has written, line by line, with `note(name, value)`."""
         path = self.folder / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        # The last line may be half written: the kernel appends page by page.
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def notes_until(self, name: str) -> list[Any]:
         """The same, as soon as there are any."""
@@ -200,6 +204,14 @@ class BridgedInstance:
     def pause(self) -> None:
         """Between two looks at something that changes."""
         threading.Event().wait(0.01)
+
+    def await_end_of(self, pid: int) -> None:
+        """A process that has been killed ends when it next runs; nobody may reap it here."""
+        deadline = time.monotonic() + WITHIN_S
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+                assert time.monotonic() < deadline, f"process {pid} lives on"
+                self.pause()
 
     def memory_kib(self) -> int:
         """What the bridge occupies."""

@@ -333,7 +333,7 @@ def test_who_ignores_the_end_is_killed_when_time_is_up(bridged):
     instance.init()
     assert instance.shut_down(limit_ms=300) == 0
     (pid,) = instance.notes("pid")
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+    instance.await_end_of(pid)
 
 
 def test_an_extension_that_is_at_work_learns_of_the_end_when_it_asks(bridged):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samovar.guest.telemetry_buffer import TelemetryBuffer
+from samovar.guest.telemetry_buffer import Batch, TelemetryBuffer
 
 MAX_ITEMS, MAX_BYTES = 5, 100
 
@@ -42,8 +42,8 @@ def test_a_record_that_is_larger_than_all_room_still_goes_out() -> None:
     assert buffer.take().records == [b"x" * 1000]
 
 
-def test_what_was_lost_later_is_told_in_the_next_batch() -> None:
+def test_a_batch_that_was_lost_is_told_in_the_next_and_so_is_what_it_would_have_told() -> None:
     buffer = TelemetryBuffer(MAX_ITEMS, MAX_BYTES)
-    buffer.count_dropped([b"12", b"345"])
+    buffer.count_lost(Batch([b"12", b"345"], 7, 70))
     assert not buffer.empty
-    assert buffer.take() == ([], 2, 5)
+    assert buffer.take() == ([], 2 + 7, 5 + 70)
