@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.aws.functions import package
+from tests.middleman import Middleman
 from tests.server import SAMOVAR, Server, clean_environment, running
 
 DEADLINE_S = 60
@@ -287,6 +288,30 @@ def test_what_saving_again_cannot_mend_ends_it(dev, on_server, server, tmp_path,
     assert "own" in both.until("error: ")
     assert both.status() == 2
     lambda_client.delete_function(FunctionName="dev-ends")
+
+
+@pytest.fixture
+def middleman(server: Server) -> Iterator[Middleman]:
+    with Middleman(server.endpoint) as between:
+        threading.Thread(target=between.serve_forever, daemon=True).start()
+        yield between
+        between.shutdown()
+
+
+def test_what_the_server_did_not_take_is_tried_again(dev, middleman, tmp_path, lambda_client):
+    folder = app(tmp_path / "dev-again", answering("old"))
+    address = f"http://127.0.0.1:{middleman.server_address[1]}"
+    working = dev("dev-again", SAMOVAR_ENDPOINT=address)
+    working.until(WATCHING)
+    middleman.refusing = True
+    app(folder, answering("new"))
+    working.until("not deployed")
+    middleman.refusing = False
+    working.until("updated (code)")
+    answer = lambda_client.invoke(FunctionName="dev-again")
+    assert answer["Payload"].read() == b'"new"'
+    working.close()
+    lambda_client.delete_function(FunctionName="dev-again")
 
 
 def test_it_ends_when_the_function_is_deleted(on_server, tmp_path, lambda_client):

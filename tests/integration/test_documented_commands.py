@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import uuid
 from pathlib import Path
@@ -30,17 +31,23 @@ def run_session(steps: list[Step], server: Server, folder: Path) -> list[str]:
     """Run the steps in one shell; return what each printed."""
     mark = f"--- {uuid.uuid4()}"
     script = "".join(f"{step.command}\necho '{mark}'\n" for step in steps)
-    done = subprocess.run(
+    with subprocess.Popen(
         ["bash", "-c", _for_this_machine(script, server)],
         cwd=folder,
         env=clean_environment(SAMOVAR_ENDPOINT=server.endpoint, COLUMNS="200"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    printed = done.stdout.decode(errors="replace").replace(server.endpoint, DOCUMENTED)
+        start_new_session=True,
+    ) as shell:
+        try:
+            output, _ = shell.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired as late:
+            os.killpg(shell.pid, signal.SIGKILL)  # with what it has started
+            output, _ = shell.communicate()
+            logs = "".join(path.read_text() for path in sorted(folder.glob("*.log")))
+            raise AssertionError(f"not done in time: {output.decode()}\n{logs}") from late
+    printed = output.decode(errors="replace").replace(server.endpoint, DOCUMENTED)
     return printed.split(f"{mark}\n")[:-1]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import signal
 import sys
 import threading
@@ -29,6 +30,8 @@ from samovar.cli.watch import changes
 
 LOG_CHUNK_BYTES = 64 * 1024
 PROBE_TIMEOUT_S = 2.0
+AGAIN_AFTER_S = (1.0, 60.0)
+"""How soon what the server did not take is tried anew, each time later: from, to."""
 
 
 def dev(
@@ -93,6 +96,9 @@ class _Session:
         self._settings = settings
         self._terminal = terminal
         self._deployments = 0
+        self._again_at = math.inf
+        """When to try anew what the server did not take: the next save may be long in coming."""
+        self._again_after_s = AGAIN_AFTER_S[0]
         self._logs_ended: Exception | None = None
 
     def run(self) -> None:
@@ -101,6 +107,8 @@ class _Session:
         self._deploy()
         for changed in turns:
             if changed:
+                self._again_after_s = AGAIN_AFTER_S[0]
+            if changed or time.monotonic() >= self._again_at:
                 self._deploy()
             if self._logs_ended:
                 raise self._logs_ended
@@ -109,6 +117,7 @@ class _Session:
         """Bring what the path holds to the server, also when it is broken: then calls say so, for
         they must never be answered by code that is no longer there."""
         begun = time.perf_counter()
+        self._again_at = math.inf
         try:
             package = build(self._path, broken=self._deployments > 0)
             name = self._name = self._name or package.name
@@ -121,7 +130,9 @@ class _Session:
         except CommandError as error:
             if not self._deployments:
                 raise
-            _say(f"not deployed: {error}")
+            _say(f"not deployed: {error} (tried again in {self._again_after_s:.0f} s)")
+            self._again_at = time.monotonic() + self._again_after_s
+            self._again_after_s = min(2 * self._again_after_s, AGAIN_AFTER_S[1])
             return
         if done or not self._deployments:
             self._deployments += 1
