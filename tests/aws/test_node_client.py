@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.aws.runtimes import custom, invoke, needed
+from tests.aws.streams import invoke_streamed
 
 PACKAGE = Path(sys.prefix, "clients", "node_modules", "aws-lambda-ric")
 
@@ -42,3 +43,14 @@ def test_awss_client_for_node_is_a_runtime(lambda_client, make_function_with_cli
     value, error, _ = invoke(lambda_client, name, {"fail": True})
     assert (error, value["errorType"], value["errorMessage"]) == ("Unhandled", "TypeError", "lost")
     assert invoke(lambda_client, name, {})[1] is None
+
+
+def test_awss_client_for_node_streams(lambda_client, make_function_with_client):
+    name = make_function_with_client("""
+        exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+          for (const part of ["green", " ", "tea"]) stream.write(part);
+          stream.end();
+        });
+    """)
+    streamed = invoke_streamed(lambda_client, name)
+    assert (streamed.body, streamed.error) == (b"green tea", None)
