@@ -26,7 +26,7 @@ from samovar.frontend.origin import OriginGuard
 from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Send
 from samovar.frontend.urls import call_url
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.invocation import new_request_id
+from samovar.model.invocation import ErrorDocument, new_request_id
 from samovar.ports import CodeStore, InitFailedError, LogStore
 from samovar.telemetry.log import get_logger
 
@@ -149,11 +149,10 @@ async def _feed(news: AsyncIterator[bytes], send: Send) -> None:
 
 def _init_failure(document: bytes) -> Mapping[str, str]:
     """A function's own error document, as one of ours."""
-    try:
-        error = json.loads(document)
-        return {"message": str(error["errorMessage"]), "code": str(error["errorType"])}
-    except (ValueError, LookupError, TypeError, RecursionError):
+    error = ErrorDocument.of(document)
+    if error is None:
         return {"message": "The init phase failed.", "code": "Runtime.Unknown"}
+    return {"message": str(error.error_message or ""), "code": error.error_type}
 
 
 def _caller(request: Request) -> Caller:

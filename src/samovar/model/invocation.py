@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -102,14 +101,30 @@ _ERROR_TYPE = re.compile(r"[\x21-\x7e]{1,128}")
 fields."""
 
 
+class ErrorDocument(msgspec.Struct, frozen=True, rename="camel"):
+    """What the platform looks at of a document that an instance made. The rest is skipped, and
+    not built in memory: it may be 6 MB of anything."""
+
+    error_type: str
+    error_message: str | int | float | bool | None = None
+
+    @classmethod
+    def of(cls, document: bytes) -> ErrorDocument | None:
+        """None where it is no such document."""
+        try:
+            return _error_document.decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+_error_document = msgspec.json.Decoder(ErrorDocument)
+
+
 def error_type_of(document: bytes, otherwise: str) -> str:
     """The type in an error document that an instance made, fit for headers and log lines;
     `otherwise` where it has none that is."""
-    try:
-        found = json.loads(document)["errorType"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return otherwise
-    return found if isinstance(found, str) and _ERROR_TYPE.fullmatch(found) else otherwise
+    found = ErrorDocument.of(document)
+    return found.error_type if found and _ERROR_TYPE.fullmatch(found.error_type) else otherwise
 
 
 class StartReport(msgspec.Struct, frozen=True):
