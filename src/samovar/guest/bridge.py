@@ -54,6 +54,9 @@ PORT = 9001
 
 _EXIT_UNCAUGHT = 1
 _EXIT_AFTER_INIT_ERROR = 1
+_LOG_PATIENCE_S = 1.0
+"""For so long what has been printed may wait for room in the log: what a program has left behind
+may print for ever."""
 _programs: dict[str, Any] = {}
 
 SHOWN_FILES = shown_files.find()
@@ -112,6 +115,7 @@ class _Bridge:
         self._link = WorkerLink(channel, self._reactor, self._on_first_frame)
         self._phases = Phases(self._link)
         self._listener: HttpListener | None = None
+        self._extended: Extended | None = None
         self._web_server: WebServer | None = None
         self._status: int | None = None
 
@@ -123,7 +127,14 @@ class _Bridge:
         while self._listener and not self._listener.finish():
             self._reactor.run_until(lambda: self._link.has_room)
         self._reactor.run_until(lambda: self._link.flushed)
+        self._finish_log()
         return self._status
+
+    def _finish_log(self) -> None:
+        extended, patience = self._extended, [True]
+        if extended:
+            self._reactor.later(_LOG_PATIENCE_S, patience.clear)
+            self._reactor.run_until(lambda: extended.logged or not patience)
 
     def _on_first_frame(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
         if kind != INIT:
@@ -142,11 +153,6 @@ class _Bridge:
         if self._status is None:
             self._status = status
 
-    def _hang_up(self) -> None:
-        self._link.mute()
-        self._reactor.unwatch(self._channel)
-        self._channel.shutdown(socket.SHUT_RDWR)
-
     def _begin(self, init: Meta) -> None:
         own_network = peers.has_own("net")
         if not own_network and not peers.can_tell():
@@ -156,15 +162,18 @@ class _Bridge:
         port = sock.getsockname()[1]
         env = {**init["env"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"}
         router = Router()
-        extended = Extended(
+        self._listener = HttpListener(
+            sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
+        )
+        extended = self._extended = Extended(
             self._reactor,
             self._phases,
             router,
             env,
             port,
+            link=self._link,
+            listener=self._listener,
             end=self._end,
-            mute=self._link.mute,
-            hang_up=self._hang_up,
         )
         if "web" in init:
             if not own_network:
@@ -176,10 +185,7 @@ class _Bridge:
                 lambda port: own_network or peers.serves(port),
             )
         else:
-            RuntimeApi(self._phases, router)
-        self._listener = HttpListener(
-            sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
-        )
+            RuntimeApi(self._phases, router, lambda: extended.has_internal)
         extended.launch(init.get("opt"), lambda: self._start_program(init, env, extended))
 
     def _start_program(self, init: Meta, env: Mapping[str, str], extended: Extended) -> None:

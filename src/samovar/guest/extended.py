@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from samovar.guest.child_process import ChildProcess
-    from samovar.guest.http_listener import Router
+    from samovar.guest.http_listener import HttpListener, Router
     from samovar.guest.log_tee import LogTee
     from samovar.guest.phases import Phases
     from samovar.guest.reactor import Reactor
     from samovar.guest.wire import Meta
+    from samovar.guest.worker_link import WorkerLink
 
 _FAILED = 1 << 8
 """As a wait status: exit status 1."""
@@ -37,8 +38,7 @@ _FAILED = 1 << 8
 
 class Extended:
     """See the module. To be made before the runtime joins `phases`. `end(status)` ends the instance
-    with a wait status; after `mute` the worker is told nothing more; `hang_up` tells it that the
-    instance is of no use any more."""
+    with a wait status."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class Extended:
         env: Mapping[str, str],
         port: int,
         *,
+        link: WorkerLink,
+        listener: HttpListener,
         end: Callable[[int], None],
-        mute: Callable[[], None],
-        hang_up: Callable[[], None],
     ) -> None:
         self._phases = phases
+        self._link = link
+        self._listener = listener
         self._end = end
-        self._mute = mute
-        self._hang_up = hang_up
         self._status = 0
         self._program: ChildProcess | None = None
         self._program_pipe: LogTee | None = None
@@ -87,6 +87,16 @@ class Extended:
         self._extensions.launch(paths, start_program)
 
     @property
+    def logged(self) -> bool:
+        """Whether all that has been printed is in the log."""
+        return self._log.drained
+
+    @property
+    def has_internal(self) -> bool:
+        """Whether the runtime's process has extensions within it."""
+        return self._extensions.any_internal
+
+    @property
     def program_output_fd(self) -> int | None:
         """What is to be the program's stdout and stderr; None: what is ours."""
         return self._program_pipe.child_fd if self._program_pipe else None
@@ -104,35 +114,43 @@ class Extended:
         if self._shutdown.begun:
             self._shutdown.runtime_ended()
             return
-        self._events.failed("Runtime.ExitError", end_of_runtime(status))
-        self._shut_down_of_itself(status)
-
-    # ------------------------------------------------------------ the end
-
-    def _shut_down_of_itself(self, status: int) -> None:
-        self._status = status
         if not self._extensions.any:
             self._end(status)
             return
-        if self._phases.at_rest:
-            self._hang_up()  # the worker is to send no more invocations
+        self._phases.over = True
+        self._take_last_words(status)
+
+    def _take_last_words(self, status: int) -> None:
+        if self._shutdown.begun:
+            return
+        if self._listener.finish():
+            self._fail("Runtime.ExitError", end_of_runtime(status), status)
+        else:
+            self._link.when_room(lambda: self._take_last_words(status))
+
+    # ------------------------------------------------------------ the end
+
+    def _fail(self, error_type: str, message: str, status: int) -> None:
+        """The client is told at once; then the extensions are."""
+        at_rest = self._phases.at_rest
+        self._events.failed(error_type, message)
+        self._phases.fault(error_type, message)
+        self._link.mute()  # who lives may yet answer, or ask for more
+        if at_rest:
+            self._link.hang_up()  # the worker is to send no more invocations
+        self._status = status
         self._shutdown.begin("failure", self._program)
 
     def _on_extension_failure(self, error_type: str, message: str) -> None:
-        phases = self._phases
         if self._shutdown.begun:
             return
-        self._events.failed(error_type, message)
-        if not phases.ready:
-            phases.fail_init(document(error_type, message))
-            self._end(_FAILED)
+        if self._phases.ready:
+            self._fail(error_type, message, _FAILED)
             return
-        if phases.unanswered:
-            text = f"RequestId: {phases.unanswered} Error: {message}"
-            self._log.write(f"{text}\n{error_type}\n".encode())
-            phases.fail(error_type, document(error_type, text))
-        self._mute()  # the runtime may yet answer, too
-        self._shut_down_of_itself(_FAILED)
+        self._events.failed(error_type, message)
+        self._phases.fail_init(document(error_type, message))
+        self._link.mute()  # the others may yet get ready
+        self._end(_FAILED)
 
     def _on_ready(self, meta: Meta) -> None:
         if self._extensions.any:

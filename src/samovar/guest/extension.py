@@ -40,10 +40,10 @@ class Extension:
         self.state.ready()
         self._waiting = exchange
         exchange.on_gone = self._gone
-        if INVOKE in self.events:
-            self._part.rest()
-        else:
+        if INVOKE not in self.events:
             self._part.leave()
+        elif self._event is None:  # else one that did not arrive is still to be taken
+            self._part.rest()
         self._deliver()
 
     def tell(self, event: bytes) -> None:

@@ -92,6 +92,11 @@ class Extensions:
         """Whether there are any."""
         return bool(self._extensions)
 
+    @property
+    def any_internal(self) -> bool:
+        """Whether there are internal ones."""
+        return len(self._extensions) > len(self.external)
+
     # ------------------------------------------------------------ processes
 
     def launch(self, paths: list[str], on_registered: Callable[[], None]) -> None:

@@ -46,6 +46,12 @@ class InstanceLog:
             with contextlib.suppress(OSError):
                 os.write(LOG_FD, line)
 
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that has been printed waits for room."""
+        log = self._output
+        return log is None or (log.flushed and all(tee.drained for tee in self._tees))
+
     def drain(self) -> None:
         """Bring into the log what has been printed by now."""
         for tee in self._tees:

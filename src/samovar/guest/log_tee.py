@@ -11,6 +11,7 @@ Runs inside instances: standard library only, Python 3.9 and later.
 from __future__ import annotations
 
 import os
+import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class LogOutput:
     def has_room(self) -> bool:
         """Whether the log keeps up."""
         return len(self._unsent) < _ROOM_BYTES
+
+    @property
+    def flushed(self) -> bool:
+        """Whether all is in it."""
+        return not self._unsent
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call once, when there is room again."""
@@ -87,13 +93,18 @@ class LogTee:
         self._fd, self.child_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._fd, False)
         self._line = bytearray()
-        self._over = False
+        self._over = self._finishing = False
         self.on_line = on_line
         reactor.watch(self._fd, self._readable)
 
     def close_child_fd(self) -> None:
         """Keep only our end."""
         os.close(self.child_fd)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return self._over or not select.select([self._fd], [], [], 0)[0]
 
     def drain(self) -> None:
         """Take what has been printed by now, as far as there is room."""
@@ -104,8 +115,8 @@ class LogTee:
     def finish(self) -> None:
         """The process has ended: tell what it has left unfinished too. What it may have started
         can print on."""
+        self._finishing = True
         self.drain()
-        self._tell_rest()
 
     def _readable(self) -> None:
         if self._log.has_room:
@@ -122,6 +133,8 @@ class LogTee:
         try:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
+            if self._finishing:
+                self._tell_rest()
             return False
         if not data:
             self._over = True

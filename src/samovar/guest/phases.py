@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING
 
 from samovar.guest.response_stream import ResponseStream
+from samovar.guest.runtime_documents import document
 from samovar.guest.wire import (
     ERROR,
     IDLE,
@@ -66,6 +67,8 @@ class Phases:
         self.ready = False
         """Whether init is over."""
         self._idle_due = False
+        self.over = False
+        """Whether the instance is ending: it is not at rest any more, whoever asks for more."""
         self.unanswered: str | None = None
         """The id of the invocation that is owed an answer."""
         self.on_ready: list[Callable[[Meta], None]] = []
@@ -82,7 +85,7 @@ class Phases:
     @property
     def at_rest(self) -> bool:
         """Whether the worker may send an INVOKE."""
-        return self.ready and not self._at_work
+        return self.ready and not self._at_work and not self.unanswered
 
     def join(self, *, is_runtime: bool = False) -> Part:
         """A new part, at work."""
@@ -97,7 +100,7 @@ class Phases:
             for on_runtime_rest in self.on_runtime_rest:
                 on_runtime_rest()
         self._at_work.discard(part)
-        if self._at_work:
+        if self._at_work or self.over:
             return
         if not self.ready:
             self.ready = True
@@ -114,9 +117,9 @@ class Phases:
         self._parts.discard(part)
         self.forget_work_of(part)
 
-    def fail_init(self, document: bytes | bytearray) -> None:
+    def fail_init(self, text: bytes | bytearray) -> None:
         """Init has failed, with this error document."""
-        self._link.send(INIT_ERROR, None, document)
+        self._link.send(INIT_ERROR, None, text)
 
     def stream(self, content_type: str | None) -> ResponseStream:
         """The invocation's response begins, and comes in pieces; `answer` or `fail` ends it."""
@@ -126,15 +129,23 @@ class Phases:
         """The invocation's whole response; without a body, the end of a stream."""
         self._answer(RESPONSE, {}, body)
 
-    def fail(self, error_type: str, document: bytes | bytearray) -> None:
-        """The invocation has failed, be it in the midst of a stream."""
-        self._answer(ERROR, {"type": error_type}, document)
+    def fail(self, error_type: str, text: bytes | bytearray) -> None:
+        """The invocation has failed, with this error document, be it in the midst of a stream."""
+        self._answer(ERROR, {"type": error_type}, text)
+
+    def fault(self, error_type: str, message: str) -> None:
+        """The instance has failed, and with it the invocation, if one is owed an answer."""
+        self.over = True
+        if self.unanswered:
+            text = f"RequestId: {self.unanswered} Error: {message}"
+            meta: Meta = {"type": error_type, "fault": message}
+            self._answer(ERROR, meta, document(error_type, text))
 
     def _answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
         self.unanswered = None
         for before_answer in self.before_answer:
             before_answer()
-        if self._at_work:
+        if self._at_work or self.over:
             # The client is not to wait for what the program does before it asks for the next one.
             self._idle_due = meta["pending"] = True
         self._link.send(kind, meta, body)

@@ -73,20 +73,23 @@ class Reactor:
 
     def _step(self) -> None:
         for key, events in self._selector.select(self._patience_s()):
-            readable, writable = key.data
-            if writable and events & selectors.EVENT_WRITE and self._knows(key):
+            if events & selectors.EVENT_WRITE and (writable := self._callbacks(key)[1]):
                 writable()
-            if readable and events & selectors.EVENT_READ and self._knows(key):
+            if events & selectors.EVENT_READ and (readable := self._callbacks(key)[0]):
                 readable()
         while self._timers and self._timers[0][0] <= time.monotonic():
             callback = heapq.heappop(self._timers)[2].callback
             if callback:
                 callback()
 
-    def _knows(self, key: selectors.SelectorKey) -> bool:
-        """Whether no earlier callback of this round was done with it."""
+    def _callbacks(self, key: selectors.SelectorKey) -> tuple[Callback | None, Callback | None]:
+        """Whom to call now: an earlier callback of this round may be done with it, or have given
+        it to somebody else."""
         known = self._selector.get_map().get(key.fd)
-        return known is not None and known.fileobj is key.fileobj
+        if known is None or known.fileobj is not key.fileobj:
+            return None, None
+        readable, writable = known.data
+        return readable, writable
 
     def _patience_s(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:

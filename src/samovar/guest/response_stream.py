@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from samovar.guest.worker_link import WorkerLink
 
 
+MAX_CONTENT_TYPE_CHARS = 8 * 1024
+"""A longer one is left out, as nobody can read it: clients refuse such headers."""
+
+
 class ResponseStream:
     """Bytes for the client of the function. Whoever has them stops while not `has_room`; how the
     stream ends is said to `Phases`, with `answer` or `fail`.
@@ -24,7 +28,8 @@ class ResponseStream:
     def __init__(self, link: WorkerLink, content_type: str | None) -> None:
         self._link = link
         self._unsent = bytearray()
-        link.send(HEAD, {"content_type": content_type} if content_type is not None else None)
+        told = content_type is not None and len(content_type) <= MAX_CONTENT_TYPE_CHARS
+        link.send(HEAD, {"content_type": content_type} if told else None)
 
     @property
     def has_room(self) -> bool:

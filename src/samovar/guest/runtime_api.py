@@ -39,6 +39,8 @@ from samovar.guest.runtime_documents import (
 from samovar.guest.runtime_state import InvalidTransitionError, RuntimeState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from samovar.guest.http_listener import Exchange, Router
     from samovar.guest.phases import Phases
     from samovar.guest.response_stream import ResponseStream
@@ -46,16 +48,26 @@ if TYPE_CHECKING:
 
 API = "/2018-06-01/runtime"
 RESPONSE_MODE = "lambda-runtime-function-response-mode"
+STANDS_STILL = "samovar-stands-still"
+"""A header of /next, of a client of ours whose process does nothing else until the answer."""
 _TRUNCATED = "Runtime.TruncatedResponse"
 
 
 class RuntimeApi:
     """Adds its routes to `router`, and takes part in `phases` as the runtime.
 
-    `snapshots`: see `RuntimeState`; nobody makes them yet."""
+    `has_company`: whether the program has more to do than to wait for events, as internal
+    extensions have. `snapshots`: see `RuntimeState`; nobody makes them yet."""
 
-    def __init__(self, phases: Phases, router: Router, snapshots: bool = False) -> None:
+    def __init__(
+        self,
+        phases: Phases,
+        router: Router,
+        has_company: Callable[[], bool] = lambda: False,
+        snapshots: bool = False,
+    ) -> None:
         self._phases = phases
+        self._has_company = has_company
         self._part = phases.join(is_runtime=True)
         self._state = RuntimeState(snapshots)
         self._waiting: list[Exchange] = []
@@ -77,13 +89,17 @@ class RuntimeApi:
     # ------------------------------------------------------------ events
 
     def _next(self, exchange: Exchange) -> None:
+        if STANDS_STILL in exchange.request.headers and self._has_company():
+            message = "Others in the process have to go on: ask without blocking it"
+            return _refuse(exchange, 409, "Runtime.HasCompany", message)
         try:
             self._state.ready(delivered=self._invocation is None)
         except InvalidTransitionError as error:
             return _refuse(exchange, 403, "InvalidStateTransition", str(error))
         exchange.on_gone = functools.partial(self._waiting.remove, exchange)
         self._waiting.append(exchange)
-        self._part.rest()
+        if self._invocation is None:  # else one that did not arrive is still to be done
+            self._part.rest()
         return self._deliver()
 
     def _on_invoke(self, meta: Meta, body: bytes | bytearray) -> None:

@@ -52,7 +52,8 @@ RESPONSE = 5
 empty after HEAD: the end of the stream."""
 ERROR = 6
 """loop → worker: the handler failed. meta: {"type"}, perhaps "pending". body: AWS's error document
-(JSON). After HEAD: the stream failed in its midst."""
+(JSON). After HEAD: the stream failed in its midst. With "fault", a message, the instance has failed
+and ends, as far as its extensions let it: the worker tells of it as of the end of a process."""
 HEAD = 7
 """loop → worker: a streamed response begins. meta: {"content_type"}, if it has one. body: empty."""
 PART = 8

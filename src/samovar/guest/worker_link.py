@@ -12,6 +12,7 @@ Runs inside instances: standard library only, Python 3.9 and later.
 from __future__ import annotations
 
 import json
+import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from samovar.guest.channel import ChannelClosedError
 from samovar.guest.wire import HEADER, MAX_BODY_BYTES, MAX_META_BYTES, RECV_BYTES, ProtocolError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from samovar.guest.reactor import Callback, Reactor
@@ -58,7 +58,7 @@ class WorkerLink:
         self._frame: tuple[int, Meta] = (0, {})
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
-        self._muted = False
+        self._muted = self._hangs_up = False
         self._waiting: list[Callback] = []
         reactor.watch(sock, self._readable)
 
@@ -100,6 +100,16 @@ class WorkerLink:
         """The last word has been said: what is sent from now on is dropped."""
         self._muted = True
 
+    def hang_up(self) -> None:
+        """The same; the worker learns it from the channel's end, after what is unsent."""
+        self._muted = self._hangs_up = True
+        if self.flushed:
+            self._shut()
+
+    def _shut(self) -> None:
+        self._reactor.unwatch(self._sock)
+        self._sock.shutdown(socket.SHUT_RDWR)
+
     def _add(self, data: bytes | bytearray) -> None:
         self._unsent.append(memoryview(data))
         self._unsent_bytes += len(data)
@@ -121,7 +131,9 @@ class WorkerLink:
 
     def _writable(self) -> None:
         self._flush()
-        if self.flushed:
+        if self.flushed and self._hangs_up:
+            self._shut()
+        elif self.flushed:
             self._reactor.watch(self._sock, self._readable)
         if self.has_room:
             waiting, self._waiting = self._waiting, []

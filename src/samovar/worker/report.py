@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from dataclasses import dataclass
 
 from samovar.guest.exit_words import signal_words
@@ -19,6 +20,11 @@ from samovar.ports import Exit
 
 RESPONSE_LIMIT_BYTES = 6_291_556
 """AWS's limit on a synchronous response, as its error message states it."""
+
+
+_ERROR_TYPE = re.compile(r"[A-Za-z0-9_.]{1,128}")
+"""As an instance may name one in a log line of ours."""
+_MAX_MESSAGE_CHARS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,18 @@ def exited(end: Exit) -> Fault:
     if end.code:
         return Fault("Runtime.ExitError", f"Runtime exited with error: exit status {end.code}")
     return Fault("Runtime.ExitError", "Runtime exited without providing a reason")
+
+
+def declared(meta: Meta, starved: bool) -> Fault:
+    """An instance that lives on for its extensions says how its runtime, or one of them, ended.
+    `starved`: all of its memory has been in use."""
+    error_type, message = str(meta.get("type")), str(meta["fault"])
+    if not _ERROR_TYPE.fullmatch(error_type):
+        error_type = "Runtime.Unknown"
+    killed = "Runtime exited with error: signal: killed"
+    if starved and (error_type, message) == ("Runtime.ExitError", killed):
+        error_type = "Runtime.OutOfMemory"
+    return Fault(error_type, " ".join(message.split())[:_MAX_MESSAGE_CHARS])
 
 
 def response_too_large() -> Fault:

@@ -174,8 +174,10 @@ class RunningInstance:
         try:
             kind, meta, body = await answer
             if kind == wire.HEAD and self._channel.parts is not None:
+                parts = self._channel.parts
                 async with self._until_timeout():
-                    kind, body = await relay(meta, self._channel.parts, sink)
+                    kind, body = await relay(meta, parts, sink)
+                meta = parts.end[1] if parts.end else {}
         except TimeoutError as error:
             raise report.FaultError(report.timed_out(timeout_s)) from error
         except ChannelClosedError as error:
@@ -184,6 +186,9 @@ class RunningInstance:
             timer.cancel()
         if kind not in (wire.RESPONSE, wire.ERROR):
             raise report.FaultError(report.exited(Exit(code=0)))
+        if kind == wire.ERROR and "fault" in meta:
+            starved = self.handle.peak_memory_bytes() >= self.version.memory_mib << 20
+            raise report.FaultError(report.declared(meta, starved))
         if len(body) > report.RESPONSE_LIMIT_BYTES:
             raise report.FaultError(report.response_too_large())
         return kind, body

@@ -110,9 +110,12 @@ ENVIRONMENT = {
 
 
 class BridgedInstance:
-    """One bridge with `program`, and `extensions` by name; the scripts follow `CLIENT`."""
+    """One bridge with `program`, and `extensions` by name; the scripts follow `CLIENT`. It prints
+    to `log`, by default a file of its own."""
 
-    def __init__(self, folder: Path, program: str, extensions: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, program: str, extensions: dict[str, str], log: Path | None = None
+    ) -> None:
         self.folder = folder
         for name in ("code", "opt/extensions"):
             (folder / name).mkdir(parents=True)
@@ -121,7 +124,7 @@ class BridgedInstance:
             write_script(folder / "opt" / "extensions" / name, script)
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(WITHIN_S)
-        self._log_path = folder / "log"
+        self._log_path = log or folder / "log"
         self._reader = wire.FrameReader()
         self._frames: list[wire.Frame] = []
         self._at_work = False

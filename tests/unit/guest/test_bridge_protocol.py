@@ -113,10 +113,13 @@ def test_an_instance_without_a_snapshot_is_not_restored(start):
     ],
 )
 def test_a_program_that_ends_has_said_what_it_said(start, before, told, end):
+    answers = [kind for kind in told if kind != wire.READY]
     instance = start(f"""
         {before}
         {end}
     """)
-    instance.invoke()
-    assert [instance.frame()[0] for _ in told] == told
+    if told[:1] == [wire.READY]:
+        assert instance.frame()[0] == wire.READY
+        instance.invoke()
+    assert [instance.frame()[0] for _ in answers] == answers
     assert instance.ended() == (3 if "exit" in end else -9)

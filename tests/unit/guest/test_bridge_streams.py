@@ -233,3 +233,17 @@ def test_what_a_dead_program_has_left_waits_for_a_slow_worker(start, tmp_path):
     assert len(parts(frames)) > 1_000_000
     assert frames[-1][1]["type"] == "Runtime.TruncatedResponse"
     assert instance.ended() == 0
+
+
+def test_a_content_type_that_fits_no_frame_is_left_out(start):
+    instance = start("""
+        id, _, _ = next_event()
+        one = stream(id, {"Content-Type": "x" * 70000})
+        one.sendall(chunk(b"tea") + b"0\\r\\n\\r\\n")
+        answer_of(one)
+        next_event()
+    """)
+    instance.invoke()
+    frames = instance.answer()
+    assert frames[0] == (wire.HEAD, {}, b"")
+    assert parts(frames) == b"tea"

@@ -287,7 +287,11 @@ def test_an_extension_that_fails_at_rest_takes_the_instance_out_of_use_at_once(b
     instance = bridged(
         fails="""
         id = register("INVOKE")
-        threading.Timer(0.2, lambda: os._exit(1)).start()
+        def fail():
+            while not os.path.exists(os.path.join(os.environ["TEST_FOLDER"], "go")):
+                time.sleep(0.01)
+            os._exit(1)
+        threading.Thread(target=fail).start()
         next_event(id)
         """,
         stubborn="""
@@ -296,7 +300,8 @@ def test_an_extension_that_fails_at_rest_takes_the_instance_out_of_use_at_once(b
         signal.pause()
         """,
     )
-    instance.init()
+    assert instance.init()[0] == wire.READY
+    (instance.folder / "go").touch()
     with pytest.raises(EOFError):
         instance.read()
     assert instance.process.poll() is None  # an extension has still something to do
@@ -306,8 +311,10 @@ def test_an_extension_that_fails_at_rest_takes_the_instance_out_of_use_at_once(b
 def test_a_runtime_that_ends_takes_the_extensions_along_and_its_status_is_told(bridged):
     instance = bridged("next_invocation(); sys.exit(7)", listener=LISTENER)
     instance.init()
-    with pytest.raises(EOFError):
-        instance.invoke("tea")
+    kind, meta, body = instance.invoke("tea")
+    assert (kind, meta["type"]) == (wire.ERROR, "Runtime.ExitError")
+    assert meta["fault"] == "Runtime exited with error: exit status 7"
+    assert json.loads(body)["errorMessage"] == f"RequestId: id-1 Error: {meta['fault']}"
     assert instance.wait() == 7
     assert instance.notes("listener")[-1]["shutdownReason"] == "failure"
 

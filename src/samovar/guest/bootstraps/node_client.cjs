@@ -83,9 +83,17 @@ function call(method, where, headers, text = '') {
   return readAnswer();
 }
 
+let hasCompany = false; // extensions within the process, which have to go on, too: the bridge knows
+
+// Resolve with, or return, the answer that has the next event.
 function next() {
   const where = '/invocation/next';
-  return standsStill() ? call('GET', where) : require('./node_connections.cjs').call('GET', where);
+  if (connected && !hasCompany && standsStill()) {
+    const answer = call('GET', where, { 'Samovar-Stands-Still': 'true' });
+    if (answer.status !== 409) return answer;
+    hasCompany = true;
+  }
+  return require('./node_connections.cjs').call('GET', where);
 }
 
 module.exports = { call, next, headOf, parseHead };
