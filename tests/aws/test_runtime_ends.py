@@ -61,6 +61,7 @@ def test_an_end_after_the_answer_leaves_the_answer_and_the_next_call_works(
         assert "told" in json.dumps(invoke(lambda_client, name)[0])
 
 
+@pytest.mark.usefixtures("last_words_are_heard")
 def test_a_program_that_answers_and_dies_at_once_has_answered(lambda_client, make_function):
     name = make_function(
         "",

@@ -117,6 +117,7 @@ DIES_AT = {
 
 @pytest.mark.parametrize("end", ["os._exit(5)", "os.kill(os.getpid(), 9)"])
 @pytest.mark.parametrize("point", DIES_AT)
+@pytest.mark.usefixtures("last_words_are_heard")
 def test_an_end_at_any_point_is_told_and_leaves_nothing(
     lambda_client, make_function, server, point, end
 ):

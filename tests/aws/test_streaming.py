@@ -171,6 +171,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.usefixtures("last_words_are_heard")
 def test_a_stream_that_breaks_off_is_told_and_the_next_call_works(streaming, client_of, end):
     name = streaming(Timeout=2)
     body, complete = read(begin(client_of(), name, mib=1, end=end))
@@ -182,6 +183,7 @@ def test_a_stream_that_breaks_off_is_told_and_the_next_call_works(streaming, cli
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.usefixtures("last_words_are_heard")
 def test_over_http_it_is_a_broken_connection(streaming, endpoint, end):
     name = streaming(Timeout=2)
     with url(endpoint, name, mib=1, end=end) as response, pytest.raises(http.client.IncompleteRead):
