@@ -106,6 +106,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, b"bye")
         self.close_connection = True  # without saying so
 
+    def at_closes_soon(self):
+        self.at_count()
+        self.wfile.flush()
+        time.sleep(0.001)  # as one whose patience with idle connections ends
+        self.close_connection = True
+
     def at_huge(self):
         self.raw(b"HTTP/1.1 200 OK\\r\\nContent-Length: 100000000\\r\\n\\r\\n")
         for _ in range(100):

@@ -16,7 +16,8 @@ ON = {"AWS_LWA_PORT": "8080"}
     [
         ({}, None),
         ({"PORT": "3000"}, None),
-        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"}, None),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"}, 8080),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/other"}, None),
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/other", "PORT": "3000"}, None),
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap", "PORT": "3000"}, 3000),
         ({"AWS_LWA_PORT": "8080", "PORT": "3000"}, 8080),

@@ -77,6 +77,7 @@ class Extensions:
         self._fatal = ""
         """The type of the first failure, from when it is known."""
         self._failed = False
+        self._told_of_init = False
         self._on_registered: Callable[[], None] | None = None
         self.external: list[Extension] = []
         self.on_failure: OnFailure = lambda error_type, message: None
@@ -148,7 +149,11 @@ class Extensions:
         self._open = False
 
     def tell_of_init(self) -> None:
-        """Init is over, well or not: what AWS writes of each extension into the log."""
+        """Init is over, well or not: what AWS writes of each extension into the log. Once: several
+        of them may fail it, and the runtime."""
+        if self._told_of_init:
+            return
+        self._told_of_init = True
         for extension in self._extensions.values():
             told = extension.name, extension.state.name, extension.events, extension.error_type
             self._log.write(documents.log_line(*told))

@@ -69,6 +69,8 @@ class Phases:
         self._idle_due = False
         self.over = False
         """Whether the instance is ending: it is not at rest any more, whoever asks for more."""
+        self._stream: ResponseStream | None = None
+        """Of the newest invocation, if its response is one."""
         self.unanswered: str | None = None
         """The id of the invocation that is owed an answer."""
         self.on_ready: list[Callable[[Meta], None]] = []
@@ -76,8 +78,8 @@ class Phases:
         self.on_invoke: list[Callable[[Meta, bytes | bytearray], None]] = []
         self.before_answer: list[Callable[[], None]] = []
         """Called before the last frame of an answer is sent."""
-        self.on_answer: list[Callable[[int, Meta, bytes | bytearray], None]] = []
-        """Called with RESPONSE or ERROR, its meta and its body."""
+        self.on_answer: list[Callable[[str, int], None]] = []
+        """Called next, with the type of the error or "", and the bytes that were produced."""
         self.on_runtime_rest: list[Callable[[], None]] = []
         self.on_report: list[Callable[[Meta], None]] = []
         self.on_shutdown: list[Callable[[Meta], None]] = []
@@ -123,15 +125,17 @@ class Phases:
 
     def stream(self, content_type: str | None) -> ResponseStream:
         """The invocation's response begins, and comes in pieces; `answer` or `fail` ends it."""
-        return ResponseStream(self._link, content_type)
+        self._stream = ResponseStream(self._link, content_type)
+        return self._stream
 
-    def answer(self, body: bytes | bytearray = b"") -> None:
-        """The invocation's whole response; without a body, the end of a stream."""
-        self._answer(RESPONSE, {}, body)
+    def answer(self, body: bytes | bytearray = b"", resting: Part | None = None) -> None:
+        """The invocation's whole response; without a body, the end of a stream. `resting`: a part
+        that with this is at rest."""
+        self._answer(RESPONSE, {}, body, resting)
 
-    def fail(self, error_type: str, text: bytes | bytearray) -> None:
+    def fail(self, error_type: str, text: bytes | bytearray, resting: Part | None = None) -> None:
         """The invocation has failed, with this error document, be it in the midst of a stream."""
-        self._answer(ERROR, {"type": error_type}, text)
+        self._answer(ERROR, {"type": error_type}, text, resting)
 
     def fault(self, error_type: str, message: str) -> None:
         """The instance has failed, and with it the invocation, if one is owed an answer."""
@@ -139,24 +143,28 @@ class Phases:
         if self.unanswered:
             text = f"RequestId: {self.unanswered} Error: {message}"
             meta: Meta = {"type": error_type, "fault": message}
-            self._answer(ERROR, meta, document(error_type, text))
+            self._answer(ERROR, meta, document(error_type, text), None)
 
-    def _answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
+    def _answer(self, kind: int, meta: Meta, body: bytes | bytearray, resting: Part | None) -> None:
         self.unanswered = None
         for before_answer in self.before_answer:
             before_answer()
+        produced_bytes = self._stream.written_bytes if self._stream else len(body)
+        for on_answer in self.on_answer:
+            on_answer(meta.get("type", ""), produced_bytes)
+        if resting:
+            resting.rest()
         if self._at_work or self.over:
             # The client is not to wait for what the program does before it asks for the next one.
             self._idle_due = meta["pending"] = True
         self._link.send(kind, meta, body)
-        for on_answer in self.on_answer:
-            on_answer(kind, meta, body)
 
     def take_frame(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
         """A frame after INIT. Raises `ProtocolError`."""
         if kind == INVOKE:
             self._at_work = set(self._parts)
             self.unanswered = meta["id"]
+            self._stream = None
             for on_invoke in self.on_invoke:
                 on_invoke(meta, body)
         elif kind == REPORT:

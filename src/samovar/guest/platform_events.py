@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 from samovar.guest import telemetry_events as events
-from samovar.guest.wire import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +53,7 @@ class PlatformEvents:
             self._extensions.close_registration()
             self._telemetry.publish("platform.initRuntimeDone", events.init_runtime_done())
         elif self._invocation:
-            self._runtime_done(self._invocation)
+            self._runtime_done(self._invocation, self._status)
 
     def _on_ready(self, meta: Meta) -> None:
         self._ready = True
@@ -71,9 +70,9 @@ class PlatformEvents:
         trace_id = meta.get("trace_id", "")
         self._telemetry.publish("platform.start", events.start(meta["id"], self._version, trace_id))
 
-    def _on_answer(self, kind: int, meta: Meta, body: bytes | bytearray) -> None:
-        self._error_type = meta["type"] if kind == ERROR else ""
-        self._produced_bytes = len(body)
+    def _on_answer(self, error_type: str, produced_bytes: int) -> None:
+        self._error_type = error_type
+        self._produced_bytes = produced_bytes
 
     def failed(self, error_type: str, message: str) -> None:
         """The runtime's process has ended, or that of an extension."""
@@ -94,13 +93,17 @@ class PlatformEvents:
             self._error_type = error_type
             self._runtime_done(self._invocation, status)
 
-    def _runtime_done(self, meta: Meta, status: str = "error") -> None:
+    @property
+    def _status(self) -> str:
+        return "error" if self._error_type else "success"
+
+    def _runtime_done(self, meta: Meta, status: str) -> None:
         self._invocation = None
         if not self._telemetry.active:
             return
         record = events.runtime_done(
             meta["id"],
-            status if self._error_type else "success",
+            status,
             self._error_type,
             self._elapsed_ms(),
             self._produced_bytes,
@@ -109,6 +112,11 @@ class PlatformEvents:
         self._telemetry.publish("platform.runtimeDone", record)
 
     def _on_report(self, figures: Meta) -> None:
+        if self._invocation and self._invocation["id"] == figures["id"]:
+            # The runtime is still at work, but the story is over: its part of it comes first.
+            self._error_type = self._error_type or figures.get("error_type", "")
+            timed_out = figures["status"] == "timeout"
+            self._runtime_done(self._invocation, "timeout" if timed_out else self._status)
         self._telemetry.publish("platform.end", {"requestId": figures["id"]})
         self._telemetry.publish("platform.report", events.report(figures))
 

@@ -28,6 +28,7 @@ class ResponseStream:
     def __init__(self, link: WorkerLink, content_type: str | None) -> None:
         self._link = link
         self._unsent = bytearray()
+        self.written_bytes = 0
         told = content_type is not None and len(content_type) <= MAX_CONTENT_TYPE_CHARS
         link.send(HEAD, {"content_type": content_type} if told else None)
 
@@ -42,6 +43,7 @@ class ResponseStream:
 
     def write(self, data: bytes | bytearray) -> None:
         """Add to the stream."""
+        self.written_bytes += len(data)
         self._unsent += data
         while len(self._unsent) >= MAX_PART_BYTES:
             self._link.send(PART, None, self._unsent[:MAX_PART_BYTES])

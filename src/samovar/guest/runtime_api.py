@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from samovar.guest.http_listener import Exchange, Router
-    from samovar.guest.phases import Phases
+    from samovar.guest.phases import Part, Phases
     from samovar.guest.response_stream import ResponseStream
     from samovar.guest.wire import Meta
 
@@ -215,17 +215,14 @@ class RuntimeApi:
         return True
 
     def _answer(self, body: bytes | bytearray) -> None:
-        self._rest_if_asked()
-        self._phases.answer(body)
+        self._phases.answer(body, self._resting())
 
     def _fail(self, kind: str, document: bytes | bytearray) -> None:
-        self._rest_if_asked()
-        self._phases.fail(kind, document)
+        self._phases.fail(kind, document, self._resting())
 
-    def _rest_if_asked(self) -> None:
+    def _resting(self) -> Part | None:
         """A program may ask for its next event on a second connection beforehand."""
-        if self._waiting:
-            self._part.rest()
+        return self._part if self._waiting else None
 
 
 def _nothing() -> None:

@@ -32,7 +32,11 @@ class _Subscriber:
     """One subscription at work."""
 
     def __init__(
-        self, reactor: Reactor, subscription: Subscription, on_sent: Callable[[], None]
+        self,
+        reactor: Reactor,
+        subscription: Subscription,
+        on_sent: Callable[[], None],
+        had: int = 0,
     ) -> None:
         self._reactor = reactor
         self._on_sent = on_sent
@@ -43,25 +47,30 @@ class _Subscriber:
         self._sending = False
         self._due = False
         self._closed = False
+        self._seen = self.had = had
+        """So many events, from the first, have come; so many of them have arrived, if wanted."""
 
     def add(self, kind: str, record: Record, when: str, encoded: bytes) -> None:
         """Send an event if it is of a type that was asked for. `encoded` is the whole of it."""
-        if kind.partition(".")[0] not in self.subscription.types:
-            return
-        if kind in events.OF_LOGS_API_ALONE and not self.subscription.is_logs_api:
-            return
-        if self.subscription.is_logs_api:
-            other = events.for_logs_api(kind, record, self.subscription.schema_version)
-            if other is None:
-                return
-            encoded = events.encode(*other, when)
-        if not self._buffer.fits(encoded):
+        wanted = self._as_wanted(kind, record, when, encoded)
+        if wanted is not None and not self._buffer.fits(wanted):
             self.flush()
-        self._buffer.add(encoded)
+        self._seen += 1
+        if wanted is None:
+            return
+        self._buffer.add(wanted)
         if self._buffer.full:
             self.flush()
         elif self._timer is None:
             self._timer = self._reactor.later(self.subscription.timeout_ms / 1e3, self.flush)
+
+    def _as_wanted(self, kind: str, record: Record, when: str, encoded: bytes) -> bytes | None:
+        if kind.partition(".")[0] not in self.subscription.types:
+            return None
+        if not self.subscription.is_logs_api:
+            return None if kind in events.OF_LOGS_API_ALONE else encoded
+        other = events.for_logs_api(kind, record, self.subscription.schema_version)
+        return events.encode(*other, when) if other else None
 
     def close(self) -> None:
         """It has subscribed anew: send nothing more."""
@@ -87,7 +96,7 @@ class _Subscriber:
             self._send()
 
     def _send(self) -> None:
-        batch = self._buffer.take()
+        batch, seen = self._buffer.take(), self._seen
         records = batch.records.copy()
         if batch.dropped_records:
             dropped = events.logs_dropped(batch.dropped_records, batch.dropped_bytes)
@@ -98,9 +107,11 @@ class _Subscriber:
             if self._closed:
                 return
             self._sending = False
-            if not arrived:
+            if arrived:
+                self.had = seen
+            else:
                 self._buffer.count_lost(batch)
-            if (self._due and arrived) or self._buffer.full:
+            if self._due or self._buffer.full:
                 self._due = False
                 self.flush()
             self._on_sent()
@@ -122,13 +133,17 @@ class Telemetry:
         """Whether there may be more subscribers."""
 
     def subscribe(self, name: str, subscription: Subscription) -> None:
-        """From now on send to an extension, in place of what it had asked for before."""
+        """From now on send to an extension, in place of what it had asked for before; and first,
+        what there has been so far and has not reached it."""
+        had = 0
         if name in self._subscribers:
-            self._subscribers.pop(name).close()
+            before = self._subscribers.pop(name)
+            before.close()
+            had = before.had
         subscriber = self._subscribers[name] = _Subscriber(
-            self._reactor, subscription, self._look_for_drained
+            self._reactor, subscription, self._look_for_drained, had
         )
-        for event in self._past:
+        for event in self._past[had:]:
             subscriber.add(*event)
         self.publish(
             "platform.telemetrySubscription", events.subscription(name, subscription.types)

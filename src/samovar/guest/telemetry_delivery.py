@@ -123,6 +123,7 @@ class Delivery:
         self._closed = True
         if self._attempt:
             self._attempt.give_up()
+        self._close()  # where nothing is under way, a connection may be kept
 
     def send(self, records: list[bytes], done: Callable[[bool], None]) -> None:
         """Hand over a batch; `done(arrived)` is called once, later. One at a time."""

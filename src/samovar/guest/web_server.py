@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from samovar.guest.http_response import ResponseParser
     from samovar.guest.phases import Phases
-    from samovar.guest.reactor import Reactor
+    from samovar.guest.reactor import Reactor, Timer
     from samovar.guest.response_stream import ResponseStream
     from samovar.guest.web_events import WebRequest
     from samovar.guest.wire import Meta
@@ -40,8 +40,10 @@ _ASYNC_INIT_S = 9.8
 """As the adapter: just within AWS's 10 s for init."""
 _END_GRACE_S = 0.05
 """So long after its connections a process may end."""
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""Idempotent (RFC 9110, 9.2.2): sent again where a kept connection has been closed meanwhile."""
+_FIRST_READINESS_LIMIT_S = 1.0
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""RFC 9110, 9.2.2: sent again where a kept connection has been closed meanwhile. Others must not
+be, and a server may close a connection at any time, so they go on new ones."""
 
 
 class WebServer:
@@ -99,32 +101,32 @@ class WebServer:
             self._waiting = lambda: self._ask(request)
 
     def _ask(self, request: WebRequest) -> None:
-        sock, self._idle = self._idle, None
-        kept = sock is not None
-        if sock is not None:
+        if self._idle and request.method in _IDEMPOTENT:
+            sock, self._idle = self._idle, None
             self._reactor.unwatch(sock)
-        elif self._may_ask(self._web["port"]):
+            _Answer(self, self._reactor, sock, request, kept=True)
+        else:
+            self.ask_anew(request)
+
+    def ask_anew(self, request: WebRequest) -> None:
+        """On a new connection; a server that has one at a time is to have no other."""
+        if self._idle:
+            self._lose(self._idle)
+        if self._may_ask(self._web["port"]):
             sock = connect(self._web["port"])
+            _Answer(self, self._reactor, sock, request, kept=False)
         else:
             self.fail("WebServer.NoResponse", "another instance serves on its port")
-            return
-        _Answer(self, self._reactor, sock, request, kept=kept)
-
-    def again(self, request: WebRequest) -> None:
-        """Once more, on a new connection."""
-        self._idle = None
-        self._ask(request)
 
     def keep(self, sock: socket.socket) -> None:
         """For the next request. What comes on it unasked, or its end, ends it."""
-
-        def lose() -> None:
-            self._idle = None
-            self._reactor.unwatch(sock)
-            sock.close()
-
         self._idle = sock
-        self._reactor.watch(sock, lose)
+        self._reactor.watch(sock, lambda: self._lose(sock))
+
+    def _lose(self, sock: socket.socket) -> None:
+        self._idle = None
+        self._reactor.unwatch(sock)
+        sock.close()
 
     # ------------------------------------------------------------ results
 
@@ -139,8 +141,7 @@ class WebServer:
 
     def answer(self, body: bytes) -> None:
         """The invocation's answer, or the end of its stream."""
-        self._part.rest()
-        self._phases.answer(body)
+        self._phases.answer(body, self._part)
 
     def fail(self, kind: str, message: str) -> None:
         """The invocation has failed."""
@@ -148,12 +149,13 @@ class WebServer:
 
     def fail_with(self, kind: str, text: bytes) -> None:
         """The same with a document that is there already."""
-        self._part.rest()
-        self._phases.fail(kind, text)
+        self._phases.fail(kind, text, self._part)
 
 
 class _Readiness:
-    """Asks until the server is ready, then calls `ready` once."""
+    """Asks until the server is ready, then calls `ready` once. A question that has no answer is
+    given up and asked again, each time with twice as much time: one may have been lost, and a
+    server may be slow."""
 
     def __init__(
         self,
@@ -169,6 +171,8 @@ class _Readiness:
         head = f"GET {web['readiness_path']} HTTP/1.1\r\nhost: 127.0.0.1:{web['port']}\r\n"
         self._request = f"{head}connection: close\r\n\r\n".encode()
         self._exchange: WebExchange | None = None
+        self._limit_s = _FIRST_READINESS_LIMIT_S
+        self._timer: Timer | None = None
         self._try()
 
     def _try(self) -> None:
@@ -185,7 +189,14 @@ class _Readiness:
                 self._later()
         else:
             request = (self._request, b"")
+            self._timer = self._reactor.later(self._limit_s, self._give_up)
             self._exchange = WebExchange(self._reactor, connect(port), request, "GET", self)
+
+    def _give_up(self) -> None:
+        self._limit_s *= 2
+        if self._exchange:
+            self._exchange.abandon()
+        self._try()
 
     def _later(self) -> None:
         self._reactor.later(_POLL_S, self._try)
@@ -194,6 +205,7 @@ class _Readiness:
         if response.status is None or not self._exchange:
             return
         self._exchange.abandon()  # its status is all that counts
+        self._answered()
         if _among(self._web["healthy"], response.status):
             self._ready()
         else:
@@ -203,7 +215,12 @@ class _Readiness:
         """It never comes to that."""
 
     def on_failure(self, reason: str, *, begun: bool) -> None:
+        self._answered()
         self._later()
+
+    def _answered(self) -> None:
+        if self._timer:
+            self._timer.cancel()
 
 
 class _Answer:
@@ -276,8 +293,8 @@ class _Answer:
             self._server.answer(answer)
 
     def on_failure(self, reason: str, *, begun: bool) -> None:
-        if self._kept and not begun and self._request.method in _SAFE_METHODS:
-            self._server.again(self._request)
+        if self._kept and not begun:
+            self._server.ask_anew(self._request)
         elif self._stream:
             self._fail("Runtime.TruncatedResponse", f"The response was cut off: {reason}")
         else:

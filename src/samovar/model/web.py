@@ -20,6 +20,8 @@ ADAPTER_FILES = ("bootstrap", "extensions/lambda-adapter")
 
 RUNTIME_API_PORT = 9001
 _PREFIX = "AWS_LWA_"
+_DEFAULT_PORT = "8080"
+"""The adapter's."""
 _KNOWN = {
     "PORT",
     "HOST",
@@ -74,9 +76,7 @@ def web_settings(environment: Mapping[str, str]) -> WebSettings | None:
     """The settings of a function with this environment; None if it is no web server.
 
     Raises `ValueError`, with a message for who has set them, where they make no sense."""
-    if "AWS_LWA_PORT" not in environment and not (
-        environment.get(WRAPPER) == ADAPTER_WRAPPER and "PORT" in environment
-    ):
+    if "AWS_LWA_PORT" not in environment and environment.get(WRAPPER) != ADAPTER_WRAPPER:
         return None
     for name in environment:
         if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in _KNOWN:
@@ -86,7 +86,7 @@ def web_settings(environment: Mapping[str, str]) -> WebSettings | None:
         names = (_PREFIX + name, *older)
         return next((environment[known] for known in names if known in environment), default)
 
-    port = _port("AWS_LWA_PORT", given("PORT", "", "PORT"))
+    port = _port("AWS_LWA_PORT", given("PORT", _DEFAULT_PORT, "PORT"))
     if given("HOST", "127.0.0.1") not in ("127.0.0.1", "localhost"):
         raise ValueError("AWS_LWA_HOST must be 127.0.0.1: servers are asked in their own instance")
     if _truth("AWS_LWA_ENABLE_COMPRESSION", given("ENABLE_COMPRESSION", "false")):
