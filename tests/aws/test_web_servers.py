@@ -79,19 +79,6 @@ def test_a_connection_is_kept_open_and_replaced_when_the_server_closes_it(call):
         assert call("/")[0] == 200
 
 
-def test_what_must_not_be_sent_twice_goes_on_a_connection_of_its_own(make_function, endpoint):
-    call = Caller(endpoint, web_function(make_function))
-    for _ in range(100):
-        assert call("/closes_soon", "POST", b"tea")[2] == b"3"
-
-
-def test_a_server_that_serves_one_connection_at_a_time_gets_one_at_a_time(make_function, endpoint):
-    single = ECHO.replace("http.server.ThreadingHTTPServer(\n", "http.server.HTTPServer(\n")
-    call = Caller(endpoint, web_function(make_function, {"bootstrap": single}))
-    for method in ("GET", "POST", "GET", "POST", "POST", "PUT"):
-        assert call("/count", method, b"tea")[2] == b"3"
-
-
 def test_a_body_of_megabytes_arrives(call):
     body = bytes(range(256)) * 16_000
     assert call("/count", "POST", body)[2] == b"4096000"
@@ -337,18 +324,6 @@ def test_a_server_that_is_slow_to_start_is_waited_for(make_function, endpoint):
     )
     name = web_function(make_function, {"bootstrap": slow}, AWS_LWA_READINESS_CHECK_PROTOCOL="tcp")
     assert Caller(endpoint, name)("/")[0] == 200
-
-
-def test_a_question_that_the_server_never_answers_is_asked_again(make_function, endpoint):
-    deaf = ECHO.replace(
-        "import http.server, json, os, sys, time\n",
-        """import http.server, json, os, socket, sys, time
-with socket.create_server(("127.0.0.1", int(os.environ["PORT"]))) as deaf:
-    first, _ = deaf.accept()
-    first.recv(1000)
-""",
-    )
-    assert Caller(endpoint, web_function(make_function, {"bootstrap": deaf}))("/")[0] == 200
 
 
 def test_the_adapters_wrapper_alone_makes_a_server_on_its_default_port(make_function, endpoint):
