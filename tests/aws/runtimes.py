@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import textwrap
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 SHELL_BOOTSTRAP = """\
 #!/bin/sh
@@ -80,6 +81,16 @@ def fail(id, document, headers={}):
     return call("POST", f"/invocation/{id}/error", json.dumps(document), headers)
 
 '''
+
+
+def when_free(call: Callable[[], Any]) -> Any:
+    """The answer of a call, once the one instance of its function is free for it."""
+    while True:
+        try:
+            return call()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TooManyRequestsException":
+                raise
 
 
 def invoke(client: Any, name: str, event: Any = None, **more: Any) -> tuple[Any, Any, str]:

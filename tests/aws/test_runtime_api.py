@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.aws.runtimes import invoke, python_bootstrap
+from tests.aws.runtimes import invoke, python_bootstrap, when_free
 
 
 def test_an_error_is_told_in_the_programs_words(lambda_client, make_function):
@@ -99,10 +99,11 @@ def test_a_response_over_the_limit_is_refused_and_the_program_lives_on(
         MemorySize=512,
         Timeout=30,
     )
+    lambda_client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     for how in ("whole", "chunks"):
-        value, error, _ = invoke(lambda_client, name, how)
+        value, error, _ = when_free(lambda how=how: invoke(lambda_client, name, how))
         assert (value["errorType"], error) == ("Function.ResponseSizeTooLarge", "Unhandled")
-        status, document, _ = invoke(lambda_client, name)[0]
+        status, document, _ = when_free(lambda: invoke(lambda_client, name))[0]
         assert (status, document["errorType"]) == (413, "RequestEntityTooLarge")
         assert "6291556 bytes" in document["errorMessage"]
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws.runtimes import python_bootstrap
+from tests.aws.runtimes import python_bootstrap, when_free
 
 MIB = 1 << 20
 
@@ -82,16 +82,6 @@ def read(events):
         body += event.get("PayloadChunk", {}).get("Payload", b"")
         complete = event.get("InvokeComplete")
     return body, complete
-
-
-def when_free(call):
-    """The answer of a call, once the one instance of its function is free for it."""
-    while True:
-        try:
-            return call()
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "TooManyRequestsException":
-                raise
 
 
 def read_when_free(client, name, **event):

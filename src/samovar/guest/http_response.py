@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 48 * 1024
 """Of a status line and headers: with what JSON adds, a prelude for the frontend (64 KiB)."""
 _MAX_LINE_BYTES = 4096
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?", re.ASCII)
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9]\d\d)(?: .*)?", re.ASCII)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE = re.compile(r"[0-9A-Fa-f]{1,15}")
 
@@ -43,12 +43,6 @@ class ResponseParser:
         self.begun = False
         """Whether anything has come."""
         self.done = False
-        self._keep_alive = True
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the connection may take another request: only valid when `done`."""
-        return self._keep_alive and not self._incoming
 
     def feed(self, data: bytes) -> None:
         """Take in what has come. Raises `BadResponseError`."""
@@ -84,19 +78,17 @@ class ResponseParser:
         found = _STATUS_LINE.fullmatch(lines[0])
         if not found:
             raise BadResponseError("it is no HTTP")
-        status = int(found[2])
+        status = int(found[1])
         if status == 101:
             raise BadResponseError("a change of protocol, which nobody asked for")
         if status < 200:
             return True
         self.fields = [_field(line) for line in lines[1:]]
         self.status = status
-        self._expect_body(status, is_1_1=found[1] == "1")
+        self._expect_body(status)
         return True
 
-    def _expect_body(self, status: int, *, is_1_1: bool) -> None:
-        connection = ",".join(self._values("connection")).lower()
-        self._keep_alive = "close" not in connection and (is_1_1 or "keep-alive" in connection)
+    def _expect_body(self, status: int) -> None:
         codings = self._values("transfer-encoding")
         lengths = set(self._values("content-length"))
         if self._method == "HEAD" or status in (204, 304):
@@ -113,7 +105,6 @@ class ResponseParser:
             self._step = self._read_body
             self.done = not self._left
         else:
-            self._keep_alive = False
             self._step = self._read_to_end
 
     def _values(self, wanted: str) -> list[str]:

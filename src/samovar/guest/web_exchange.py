@@ -50,8 +50,7 @@ def is_connected(sock: socket.socket) -> bool:
 
 
 class WebExchange:
-    """See the module. The socket is the exchange's until it has ended, and its owner's then, if
-    the response says that it may be used again; else it has been closed."""
+    """See the module. The socket is the exchange's, which closes it at its end."""
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class WebExchange:
         method: str,
         owner: Owner,
     ) -> None:
-        self.sock = sock
+        self._sock = sock
         self._reactor = reactor
         self._owner = owner
         self._unsent = deque(memoryview(piece) for piece in request if piece)
@@ -85,14 +84,14 @@ class WebExchange:
         """Nobody wants it any more. Idempotent."""
         if not self._over:
             self._over = True
-            self._reactor.unwatch(self.sock)
-            self.sock.close()
+            self._reactor.unwatch(self._sock)
+            self._sock.close()
 
     def _watch(self) -> None:
         if not self._over:
             readable = self._readable if self._connected and not self._paused else None
             writable = self._writable if self._unsent or not self._connected else None
-            self._reactor.watch(self.sock, readable, writable)
+            self._reactor.watch(self._sock, readable, writable)
 
     def _fail(self, reason: str) -> None:
         if not self._over:
@@ -103,12 +102,12 @@ class WebExchange:
 
     def _writable(self) -> None:
         if not self._connected:
-            if not is_connected(self.sock):
+            if not is_connected(self._sock):
                 return self._fail("it does not accept connections")
             self._connected = True
         try:
             while self._unsent:
-                sent = self.sock.send(self._unsent[0])
+                sent = self._sock.send(self._unsent[0])
                 if sent < len(self._unsent[0]):
                     self._unsent[0] = self._unsent[0][sent:]
                 else:
@@ -124,7 +123,7 @@ class WebExchange:
 
     def _readable(self) -> None:
         try:
-            data = self.sock.recv(_RECV_BYTES)
+            data = self._sock.recv(_RECV_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -141,8 +140,5 @@ class WebExchange:
             return
         self._owner.on_progress(response)
         if response.done and not self._over:
-            self._over = True
-            self._reactor.unwatch(self.sock)
-            if not data or self._unsent or not response.reusable:
-                self.sock.close()
+            self.abandon()
             self._owner.on_end(response)

@@ -1,9 +1,11 @@
 """A function that is a web server: its program serves HTTP, and events become requests to it.
 
 How this works. It takes the place of the Runtime API: the program is started, asked again and again
-until it is ready, and that ends init. Each INVOKE is then one request on a connection that is kept
-open, and the response becomes the function's result: a whole document, or, where the function is
-set to stream, parts as they come. (`web_events` has the shapes of both, `web_exchange` the HTTP.)
+until it is ready, and that ends init. Each INVOKE is then one request, and the response becomes the
+function's result: a whole document, or, where the function is set to stream, parts as they come.
+(`web_events` has the shapes of both, `web_exchange` the HTTP.) Each request has a connection of its
+own: a server may close one that is kept at any time, so also just as the next request is sent, and
+on a loopback a new one costs little.
 
 What the server does wrong is the invocation's error; its end is the instance's. A response that is
 too large is not read to its end. Nothing here blocks, and nothing is kept beyond a bound: of a
@@ -41,9 +43,6 @@ _ASYNC_INIT_S = 9.8
 _END_GRACE_S = 0.05
 """So long after its connections a process may end."""
 _FIRST_READINESS_LIMIT_S = 1.0
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""RFC 9110, 9.2.2: sent again where a kept connection has been closed meanwhile. Others must not
-be, and a server may close a connection at any time, so they go on new ones."""
 
 
 class WebServer:
@@ -65,7 +64,6 @@ class WebServer:
         self._ready = False
         self._waiting: Callable[[], None] | None = None
         """An invocation that came before the server was ready."""
-        self._idle: socket.socket | None = None
         phases.on_invoke.append(self._on_invoke)
 
     # ------------------------------------------------------------ init
@@ -101,32 +99,10 @@ class WebServer:
             self._waiting = lambda: self._ask(request)
 
     def _ask(self, request: WebRequest) -> None:
-        if self._idle and request.method in _IDEMPOTENT:
-            sock, self._idle = self._idle, None
-            self._reactor.unwatch(sock)
-            _Answer(self, self._reactor, sock, request, kept=True)
-        else:
-            self.ask_anew(request)
-
-    def ask_anew(self, request: WebRequest) -> None:
-        """On a new connection; a server that has one at a time is to have no other."""
-        if self._idle:
-            self._lose(self._idle)
         if self._may_ask(self._web["port"]):
-            sock = connect(self._web["port"])
-            _Answer(self, self._reactor, sock, request, kept=False)
+            _Answer(self, self._reactor, connect(self._web["port"]), request)
         else:
             self.fail("WebServer.NoResponse", "another instance serves on its port")
-
-    def keep(self, sock: socket.socket) -> None:
-        """For the next request. What comes on it unasked, or its end, ends it."""
-        self._idle = sock
-        self._reactor.watch(sock, lambda: self._lose(sock))
-
-    def _lose(self, sock: socket.socket) -> None:
-        self._idle = None
-        self._reactor.unwatch(sock)
-        sock.close()
 
     # ------------------------------------------------------------ results
 
@@ -232,13 +208,10 @@ class _Answer:
         reactor: Reactor,
         sock: socket.socket,
         request: WebRequest,
-        *,
-        kept: bool,
     ) -> None:
         self._server = server
         self._reactor = reactor
         self._request = request
-        self._kept = kept
         self._body = bytearray()
         self._stream: ResponseStream | None = None
         pieces = (request.head, request.body)
@@ -280,8 +253,6 @@ class _Answer:
 
     def on_end(self, response: ResponseParser) -> None:
         assert response.status is not None
-        if response.reusable and self._exchange.sock.fileno() >= 0:
-            self._server.keep(self._exchange.sock)
         if self._stream:
             self._server.answer(b"")
             return
@@ -293,9 +264,7 @@ class _Answer:
             self._server.answer(answer)
 
     def on_failure(self, reason: str, *, begun: bool) -> None:
-        if self._kept and not begun:
-            self._server.ask_anew(self._request)
-        elif self._stream:
+        if self._stream:
             self._fail("Runtime.TruncatedResponse", f"The response was cut off: {reason}")
         else:
             kind = "WebServer.BadResponse" if begun else "WebServer.NoResponse"

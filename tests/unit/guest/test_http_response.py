@@ -34,7 +34,6 @@ def parsed(data: bytes, cuts: list[int], method: str = "GET") -> tuple[ResponseP
 def test_a_response_is_the_same_however_it_comes(kind, cuts):
     parser, body = parsed(WHOLE[kind], cuts)
     assert (parser.status, body, parser.done) == (200, b"abc", True)
-    assert parser.reusable == (kind != "to the end")
 
 
 @pytest.mark.parametrize(
@@ -48,20 +47,7 @@ def test_a_response_is_the_same_however_it_comes(kind, cuts):
 )
 def test_some_responses_have_no_body(head, method):
     parser, body = parsed(head, [], method)
-    assert (parser.done, parser.reusable, body) == (True, True, b"")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na",
-        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
-    ],
-)
-def test_some_connections_are_not_used_again(data):
-    parser, body = parsed(data, [])
-    assert (parser.reusable, body) == (False, b"a")
+    assert (parser.done, body) == (True, b"")
 
 
 @pytest.mark.parametrize(
