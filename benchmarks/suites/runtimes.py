@@ -31,6 +31,9 @@ AIM_LOOP = 2.0
 AIM_NODE = 1.5
 """A cold start of Node.js ÷ `node -e 0`."""
 
+_MOST_INSTANCES = 3 * max(CONNECTIONS)
+"""Of each function: those that are still at work after an answer are not free for the next."""
+
 _LOOP, _RIC, _NODE = "our Python loop", "awslambdaric", "Node.js"
 _RIC_DISTRIBUTIONS = ("awslambdaric", "snapshot-restore-py", "simplejson")
 
@@ -38,7 +41,7 @@ _RIC_DISTRIBUTIONS = ("awslambdaric", "snapshot-restore-py", "simplejson")
 def measure(setting: Setting) -> Findings:
     findings = Findings("runtimes")
     with ExitStack() as stack:
-        room = {"memory_mib": 3 * max(CONNECTIONS) * FULL_VCPU_MIB}
+        room = {"memory_mib": 3 * _MOST_INSTANCES * FULL_VCPU_MIB}
         server = stack.enter_context(samovar(setting, "runtimes", **room))
         targets = _targets(server, findings)
         if any(target.name == _NODE for target in targets):
