@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from samovar.model.event import Event
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
@@ -296,4 +297,39 @@ class Manager(Protocol):
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, let running ones finish within `timeout_s`, stop everything."""
+        ...
+
+
+# ---------------------------------------------------------------- invoking and events
+
+
+class Invoked(msgspec.Struct, frozen=True):
+    """An outcome, and what the answer's headers tell about it."""
+
+    outcome: Outcome
+    version: FunctionVersion
+    start: StartReport
+
+
+class Invoker(Protocol):
+    """From a function's name to an outcome: for those who invoke on behalf of events."""
+
+    async def resolve(self, function: FunctionId, qualifier: str | None) -> FunctionVersion:
+        """The version to run now, ready to run. Raises NOT_FOUND or CONFLICT."""
+        ...
+
+    async def invoke(
+        self, version: FunctionVersion, invocation: Invocation, sink: ResponseSink | None = None
+    ) -> Invoked:
+        """Run one invocation. Raises `PlatformError` where it could not begin."""
+        ...
+
+
+class EventQueue(Protocol):
+    """Takes events; the events role brings each to its target, at least once."""
+
+    async def accept(self, *events: Event) -> None:
+        """Keep events; durable on return, all of them or none. Raises `PlatformError`
+        TOO_MANY_REQUESTS where their queue is full. An id that is there already is the same event,
+        and is kept once."""
         ...

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from samovar.frontend.invoker import Invoked, Invoker
+from samovar.frontend.invoker import Invoker
 from samovar.frontend.request import BODILESS, Send
 from samovar.model.function import FunctionVersion
 from samovar.model.invocation import Invocation, StartReport
-from samovar.ports import ResponseSink
+from samovar.ports import Invoked, ResponseSink
 from samovar.telemetry.log import get_logger
 
 log = get_logger("frontend")

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
 from samovar.model.invocation import Invocation, Outcome, StartReport
-from samovar.ports import InitFailedError, Manager, ResponseSink
+from samovar.ports import InitFailedError, Invoked, Manager, ResponseSink
 
 ATTEMPTS = 3
 """An instance may end between its lease and its use; the invocation has not begun then, so
 another one is leased."""
-
-
-class Invoked(msgspec.Struct, frozen=True):
-    """An outcome, and what the answer's headers tell about it."""
-
-    outcome: Outcome
-    version: FunctionVersion
-    start: StartReport
 
 
 class Invoker:

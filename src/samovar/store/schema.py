@@ -126,3 +126,101 @@ layer_versions = sa.Table(
         ["layers.account", "layers.region", "layers.name"],
     ),
 )
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("queue", NAME, nullable=False),
+    sa.Column("target", NAME, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("accepted_at", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double),  # null: it is dead
+    sa.Column("died_at", sa.Double),
+    sa.Column("holder", sa.Text),  # null: it may be taken
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Index("ix_events_holder", "holder", "queue", "due_at"),
+)
+
+event_queues = sa.Table(
+    "event_queues",
+    metadata,
+    sa.Column("queue", NAME, primary_key=True),
+    sa.Column("events", sa.BigInteger, nullable=False),  # without the dead
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)
+
+event_holders = sa.Table(
+    "event_holders",
+    metadata,
+    sa.Column("holder", sa.Text, primary_key=True),
+    sa.Column("deadline", sa.Double, nullable=False),
+)
+
+event_invoke_configs = sa.Table(
+    "event_invoke_configs",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("qualifier", NAME, primary_key=True),
+    sa.Column("last_modified", UtcDateTime, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["account", "region", "name"],
+        ["functions.account", "functions.region", "functions.name"],
+    ),
+)
+
+event_sources = sa.Table(
+    "event_sources",
+    metadata,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("account", NAME, nullable=False),
+    sa.Column("region", NAME, nullable=False),
+    sa.Column("name", NAME, nullable=False),
+    sa.Column("source_arn", NAME),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("last_modified", UtcDateTime, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Index("ix_event_sources_account", "account", "region", "name"),
+)
+
+event_source_positions = sa.Table(
+    "event_source_positions",
+    metadata,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("shard", NAME, primary_key=True),
+    sa.Column("position", sa.JSON, nullable=False),
+    sa.ForeignKeyConstraint(["uuid"], ["event_sources.uuid"], ondelete="CASCADE"),
+)
+
+schedule_groups = sa.Table(
+    "schedule_groups",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("last_modified", UtcDateTime, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("group", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("revision", sa.Text, nullable=False),
+    sa.Column("next_at", sa.Double),  # null: it will not fire again
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["account", "region", "group"],
+        ["schedule_groups.account", "schedule_groups.region", "schedule_groups.name"],
+    ),
+    sa.Index("ix_schedules_next_at", "next_at"),
+)
