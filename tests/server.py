@@ -101,9 +101,23 @@ class Server:
 
     def health(self) -> dict[str, Any]:
         """What `GET /_samovar/health` says."""
-        with urllib.request.urlopen(f"{self.endpoint}/_samovar/health", timeout=30) as answer:
-            document: dict[str, Any] = json.load(answer)
+        document: dict[str, Any] = self.ask("health")
         return document
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None, method: str = "") -> Any:
+        """What one of its own routes answers, below `/_samovar/`: a JSON document. `body`, if
+        any, is posted. Raises `urllib.error.HTTPError`."""
+        request = urllib.request.Request(
+            f"{self.endpoint}/_samovar/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method or None,
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time have passed for it. Needs `--test-controls`."""
+        self.ask("test/clock", {"advance_s": seconds})
 
     def await_log(self, function: str, text: str) -> None:
         """Return once the log of a function contains `text`."""

@@ -12,6 +12,9 @@ KEYS = "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
 """Any credentials do; the SDKs insist on some."""
 
 
+TEST_CONTROLS = "TEST CONTROLS ARE ON: clients may advance the clock and make invocations fail"
+
+
 def ready_line(base_url: str, isolation: Isolation) -> str:
     """The line that programs wait for."""
     return f"samovar ready {base_url} isolation={isolation.driver}"
@@ -28,6 +31,7 @@ def ready_block(
         *(f"             without {layer}: {why}" for layer, why in isolation.missing.items()),
         f"  runtimes   {', '.join(runtimes) or 'none'}",
         f"  store      {config.data_dir.resolve()}   (SQLite, and code packages beside it)",
+        *([f"  controls   {TEST_CONTROLS}"] if config.test_controls else ()),
         "",
     ]
     if example is None:

@@ -69,6 +69,8 @@ class Config:
     and local names always do."""
     search_path: str = "/usr/local/bin:/usr/bin:/bin"
     """Where interpreters are looked for: PATH, unless set."""
+    test_controls: bool = False
+    """Let clients advance the clock and make invocations fail: for their tests."""
     end_with_stdin: bool = False
     """Stop as on SIGTERM when stdin ends: whoever started the server has gone."""
     terminal: str = ""

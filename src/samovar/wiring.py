@@ -22,6 +22,7 @@ import uvloop
 
 from samovar import __version__, banner, claims
 from samovar.awsproto import ServiceModel
+from samovar.clock import Clock
 from samovar.config import Config, LogFormat
 from samovar.examples import deploy_examples
 from samovar.frontend.app import Application
@@ -32,6 +33,7 @@ from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
+from samovar.frontend.test_controls import ControlRoutes
 from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
@@ -116,7 +118,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
 @contextlib.asynccontextmanager
 async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
     """Build everything, from the stores up; take it down in the opposite order."""
-    data = config.data_dir
+    data, clock = config.data_dir, Clock()
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.open(data / "samovar.db")
         stack.push_async_callback(database.close)
@@ -171,10 +173,12 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             architecture=_architecture(),
             account_concurrency=config.account_concurrency,
             base_url=lambda: base_url,
+            clock=clock,
         )
         invoker = Invoker(catalog, deployments, manager)
         guard = OriginGuard(*config.host_names)
-        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard)
+        more = {"test": ControlRoutes(clock)} if config.test_controls else {}
+        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
         yield Platform(application, control, manager, worker, sandbox, logs)
@@ -212,6 +216,7 @@ def _health(config: Config, sandbox: ProcessSandbox) -> Callable[[], dict[str, A
             },
             "runtimes": sorted(sandbox.runtimes),
             "store": str(config.data_dir.resolve()),
+            "test_controls": config.test_controls,
         }
 
     return health

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from samovar.cli import up_flags
 from samovar.cli.endpoint import DEFAULT_URL, Endpoint
 from samovar.cli.failure import CommandError
 from samovar.cli.flags import (
@@ -19,7 +20,6 @@ from samovar.cli.flags import (
     Handler,
     Isolation,
     Layers,
-    LogFormat,
     Memory,
     Name,
     NoLayers,
@@ -75,51 +75,18 @@ def _global(
 
 @app.command()
 def up(
-    host: Annotated[
-        str | None,
-        typer.Option(envvar="SAMOVAR_HOST", help="Address to listen on. [default: 127.0.0.1]"),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(envvar="SAMOVAR_PORT", help="0 picks a free one. [default: 9000]"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SAMOVAR_DATA_DIR", help="Where functions are kept. [default: .samovar]"
-        ),
-    ] = None,
-    isolation: Annotated[
-        Isolation | None,
-        typer.Option(
-            envvar="SAMOVAR_ISOLATION",
-            help="auto: the best this machine allows. process: all of it, or refuse to start."
-            " none: trusted code only. [default: auto]",
-        ),
-    ] = None,
-    examples: Annotated[
-        bool | None,
-        typer.Option(
-            "--examples/--no-examples",
-            envvar="SAMOVAR_EXAMPLES",
-            help="Deploy the example functions. [default: examples]",
-        ),
-    ] = None,
-    log_format: Annotated[
-        LogFormat | None,
-        typer.Option(envvar="SAMOVAR_LOG_FORMAT", help="[default: console]"),
-    ] = None,
-    drain_timeout: Annotated[
-        float | None,
-        typer.Option(
-            envvar="SAMOVAR_DRAIN_TIMEOUT",
-            help="Seconds that running invocations may take after SIGTERM. [default: 30]",
-        ),
-    ] = None,
-    end_with_stdin: Annotated[bool | None, typer.Option("--end-with-stdin", hidden=True)] = None,
-    terminal: Annotated[str | None, typer.Option(hidden=True)] = None,
-    lock_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
-    listener_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    host: up_flags.Host = None,
+    port: up_flags.Port = None,
+    data_dir: up_flags.DataDir = None,
+    isolation: up_flags.Isolation = None,
+    examples: up_flags.Examples = None,
+    log_format: up_flags.LogFormat = None,
+    drain_timeout: up_flags.DrainTimeout = None,
+    test_controls: up_flags.TestControls = None,
+    end_with_stdin: up_flags.EndWithStdin = None,
+    terminal: Annotated[str | None, up_flags.Hidden] = None,
+    lock_fd: Annotated[int | None, up_flags.Hidden] = None,
+    listener_fd: Annotated[int | None, up_flags.Hidden] = None,
 ) -> None:
     """Run the platform in the foreground."""
     from samovar.cli import up as verb
@@ -133,6 +100,7 @@ def up(
             examples=examples,
             log_format=log_format,
             drain_timeout_s=drain_timeout,
+            test_controls=test_controls,
             end_with_stdin=end_with_stdin,
             terminal=terminal,
             lock_fd=lock_fd,

@@ -5,6 +5,7 @@
     GET  /_samovar/code/SHA256               a code package (GetFunction links to it)
     POST /_samovar/init/NAME[:QUALIFIER]     have an instance initialised, or told why not
     ANY  /_samovar/url/NAME[:QUALIFIER]/…    a function, called as through a function URL
+    ANY  /_samovar/NOUN/…                    what others have added: see where wiring does
 
 These need no signature; `origin.py` keeps web pages away from them.
 """
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -44,18 +45,29 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Health = Callable[[], Mapping[str, Any]]
 
+Route = Callable[[Request, str], Awaitable[HttpResponse]]
+"""Answers a request; the second parameter is the path below its noun, decoded. Raises
+`PlatformError`."""
+
 
 class OwnRoutes:
     """See the module's text."""
 
     def __init__(
-        self, invoker: Invoker, code: CodeStore, logs: LogStore, health: Health, guard: OriginGuard
+        self,
+        invoker: Invoker,
+        code: CodeStore,
+        logs: LogStore,
+        health: Health,
+        guard: OriginGuard,
+        more: Mapping[str, Route] | None = None,
     ) -> None:
         self._invoker = invoker
         self._code = code
         self._logs = logs
         self._health = health
         self.guard = guard
+        self._more = more or {}
 
     async def __call__(self, request: Request, send: Send, *, draining: bool) -> None:
         """Answer one request."""
@@ -71,10 +83,12 @@ class OwnRoutes:
         except ClientGoneError:
             return
         except PlatformError as error:
-            response = _json(error.status, {"message": error.message, "code": error.code.value})
+            response = json_response(
+                error.status, {"message": error.message, "code": error.code.value}
+            )
         except Exception:
             log.exception("request failed", request_id=request_id, path=request.raw_path)
-            response = _json(500, {"message": "Internal error", "code": "ServiceException"})
+            response = json_response(500, {"message": "Internal error", "code": "ServiceException"})
         if response is not None:
             await response.send(send)
 
@@ -84,7 +98,7 @@ class OwnRoutes:
         """The response, unless it has been sent already."""
         if noun == "health" and not rest:
             status = "draining" if draining else "ready"
-            return _json(503 if draining else 200, {"status": status, **self._health()})
+            return json_response(503 if draining else 200, {"status": status, **self._health()})
         if draining:
             raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
         if noun == "code" and _SHA256.fullmatch(rest) and request.method == "GET":
@@ -93,23 +107,27 @@ class OwnRoutes:
         if noun == "init" and rest and request.method == "POST":
             return await self._initialise(request, unquote(rest))
         if noun == "url" and rest:
-            return await call_url(self._invoker, request, rest, _caller(request), request_id, send)
+            return await call_url(
+                self._invoker, request, rest, caller_of(request), request_id, send
+            )
+        if noun in self._more:
+            return await self._more[noun](request, unquote(rest))
         raise PlatformError(ErrorCode.UNKNOWN_OPERATION, f"No such page: {request.raw_path[:200]}")
 
     async def _initialise(self, request: Request, name: str) -> HttpResponse:
         """So that who deploys learns at once whether what was deployed starts."""
-        function, qualifier = parse_function_name(name, _caller(request))
+        function, qualifier = parse_function_name(name, caller_of(request))
         version = await self._invoker.resolve(function, qualifier)
         try:
             initialised = await self._invoker.initialise(version)
         except InitFailedError as error:
-            return _json(502, _init_failure(error.payload))
+            return json_response(502, _init_failure(error.payload))
         if not initialised:
-            return _json(200, {"skipped": version.arn, "message": TENANTS_OWN})
-        return _json(200, {"initialised": version.arn})
+            return json_response(200, {"skipped": version.arn, "message": TENANTS_OWN})
+        return json_response(200, {"initialised": version.arn})
 
     async def _send_logs(self, request: Request, name: str, send: Send) -> None:
-        function, _ = parse_function_name(name, _caller(request))
+        function, _ = parse_function_name(name, caller_of(request))
         await self._invoker.resolve(function, None)  # NOT_FOUND where there is none
         wanted = request.query.get("tail_bytes", [""])[0]
         known = wanted.isdecimal() and len(wanted) < MAX_DIGITS
@@ -155,13 +173,15 @@ def _init_failure(document: bytes) -> Mapping[str, str]:
     return {"message": str(error.error_message or ""), "code": error.error_type}
 
 
-def _caller(request: Request) -> Caller:
+def caller_of(request: Request) -> Caller:
+    """Who a request that is not signed speaks for: whom its query names."""
     query = request.query
     region = query.get("region", [DEFAULT_REGION])[0]
     account = query.get("account", [DEFAULT_ACCOUNT])[0]
     return Caller(account, region)
 
 
-def _json(status: int, document: Mapping[str, Any]) -> HttpResponse:
+def json_response(status: int, document: Mapping[str, Any]) -> HttpResponse:
+    """A document as a response."""
     body = json.dumps(document).encode() + b"\n"
     return HttpResponse(status, [("Content-Type", "application/json")], body)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from samovar.clock import Clock
 from samovar.frontend.auth import Caller
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
@@ -50,6 +51,8 @@ class Control:
     account_concurrency: int
     base_url: Callable[[], str]
     """Where this server answers: for links in responses."""
+    clock: Clock
+    """What is due, old or missed goes by it."""
     now: Callable[[], dt.datetime] = now_utc
     new_revision: Callable[[], str] = new_revision_id
 
