@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class IsolationMode(StrEnum):
@@ -33,6 +34,18 @@ class ConfigError(Exception):
 
 
 PREFIX = "SAMOVAR_"
+
+AWS_ENDPOINTS: Mapping[str, str] = {
+    "sqs": "sqs_endpoint",
+    "sns": "sns_endpoint",
+    "events": "eventbridge_endpoint",
+    "s3": "s3_endpoint",
+    "kinesis": "kinesis_endpoint",
+    "dynamodb": "dynamodb_endpoint",
+    "dynamodbstreams": "dynamodb_endpoint",
+    "secretsmanager": "secretsmanager_endpoint",
+}
+"""AWS's name of a service (as in ARNs, and as boto3 has it) → the setting of its endpoint."""
 
 MEMORY_SHARE = 0.9
 """Of the machine's memory, what instances may use unless told otherwise."""
@@ -71,6 +84,21 @@ class Config:
     """Where interpreters are looked for: PATH, unless set."""
     test_controls: bool = False
     """Let clients advance the clock and make invocations fail: for their tests."""
+    aws_endpoint: str = ""
+    """URL of whatever speaks the APIs of SQS, SNS, EventBridge, S3, Kinesis, DynamoDB and Secrets
+    Manager: destinations and event sources are there. Empty: there is none."""
+    sqs_endpoint: str = ""
+    """Where one service is somewhere else; likewise those that follow."""
+    sns_endpoint: str = ""
+    eventbridge_endpoint: str = ""
+    s3_endpoint: str = ""
+    kinesis_endpoint: str = ""
+    dynamodb_endpoint: str = ""
+    """Of DynamoDB Streams too."""
+    secretsmanager_endpoint: str = ""
+    aws_access_key_id: str = ""
+    """What requests to those endpoints are signed with. Empty: something that means nothing."""
+    aws_secret_access_key: str = field(default="", repr=False)
     end_with_stdin: bool = False
     """Stop as on SIGTERM when stdin ends: whoever started the server has gone."""
     terminal: str = ""
@@ -113,6 +141,12 @@ class Config:
         allowed = (name.strip() for name in self.allowed_hosts.split(","))
         return frozenset(name for name in (self.host, *allowed) if name)
 
+    def endpoint_of(self, service: str) -> str | None:
+        """The URL of a service of `AWS_ENDPOINTS`; None where it has none, or is not one."""
+        if service not in AWS_ENDPOINTS:
+            return None
+        return getattr(self, AWS_ENDPOINTS[service]) or self.aws_endpoint or None
+
     def _check(self) -> None:
         bounds: tuple[tuple[str, float, float], ...] = (
             ("port", 0, 65535),
@@ -127,8 +161,40 @@ class Config:
         for name, low, high in bounds:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} must be between {low} and {high}")
+        for name in ("aws_endpoint", *AWS_ENDPOINTS.values()):
+            if (url := getattr(self, name)) and not _is_endpoint(url):
+                raise ConfigError(f"{name} must be a URL like http://127.0.0.1:4566, not {url!r}")
+        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
+            raise ConfigError("aws_access_key_id and aws_secret_access_key go together")
         if self.terminal and self.isolation is not IsolationMode.NONE:
             raise ConfigError("a terminal for functions needs isolation none")
+
+
+def no_endpoint(service: str) -> str:
+    """What to tell somebody who names a target or a source of a service that is nowhere here."""
+    if service not in AWS_ENDPOINTS:
+        return f"This server does not reach the service {service}."
+    variable = PREFIX + AWS_ENDPOINTS[service].upper()
+    return (
+        f"This server does not know where {service} is: set {PREFIX}AWS_ENDPOINT or {variable} "
+        "when it is started."
+    )
+
+
+def _is_endpoint(url: str) -> bool:
+    """A scheme, a host, perhaps a port and a path; no user, password, query or fragment."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and not any(mark in url for mark in "@?#")
+        and url.isprintable()
+        and " " not in url
+    )
 
 
 def _convert(name: str, kind: Any, given: Any) -> Any:

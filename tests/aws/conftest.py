@@ -8,8 +8,45 @@ from typing import Any
 
 import pytest
 
+from tests.aws.functions import FunctionFactory, clients_of
 from tests.aws.layers import LayerFactory
-from tests.server import Server
+from tests.aws.moto_server import Moto, running_moto
+from tests.server import Server, running
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """Queues, topics, buses, buckets and streams."""
+    with running_moto() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def moto_server(
+    needs_wiring: None, moto: Moto, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server that has moto's as its endpoint."""
+    data_dir = tmp_path_factory.mktemp("moto-server") / "data"
+    with running(data_dir, "--no-examples", SAMOVAR_AWS_ENDPOINT=moto.endpoint) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def moto_lambda(moto_server: Server) -> Iterator[Any]:
+    """A boto3 lambda client of that server."""
+    with clients_of(moto_server.endpoint) as make:
+        yield make()
+
+
+@pytest.fixture
+def make_moto_function(
+    moto_lambda: Any, moto_server: Server, request: pytest.FixtureRequest
+) -> Iterator[FunctionFactory]:
+    """Creates functions on that server; they are deleted after the test."""
+    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:50].strip("-")
+    factory = FunctionFactory(moto_lambda, prefix, moto_server.newest_runtime())
+    yield factory
+    factory.close()
 
 
 @pytest.fixture

@@ -48,6 +48,14 @@ DrainTimeout = Annotated[
         help="Seconds that running invocations may take after SIGTERM. [default: 30]",
     ),
 ]
+AwsEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SAMOVAR_AWS_ENDPOINT",
+        help="URL of the queues, topics, buses, buckets and streams that events come from and"
+        " go to. [default: there are none]",
+    ),
+]
 TestControls = Annotated[
     bool | None,
     typer.Option(
