@@ -17,12 +17,14 @@ from typing import Protocol
 import msgspec
 
 from samovar.model.event import Event
+from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
 from samovar.stores import (
     CodeStore,
+    EventSourceStore,
     FunctionRecord,
     FunctionStore,
     LayerStore,
@@ -35,6 +37,7 @@ from samovar.stores import (
 
 __all__ = [  # what is handed on
     "CodeStore",
+    "EventSourceStore",
     "FunctionRecord",
     "FunctionStore",
     "LayerStore",
@@ -332,4 +335,17 @@ class EventQueue(Protocol):
         """Keep events; durable on return, all of them or none. Raises `PlatformError`
         TOO_MANY_REQUESTS where their queue is full. An id that is there already is the same event,
         and is kept once."""
+        ...
+
+
+class EventSources(Protocol):
+    """Polls event sources, on behalf of the mappings in the store."""
+
+    async def check(self, mapping: EventSourceMapping, version: FunctionVersion) -> None:
+        """Raise `PlatformError` INVALID_PARAMETER for a mapping that cannot be polled: no endpoint
+        is configured, its source is not there, a filter is no pattern. Bounded in time."""
+        ...
+
+    def changed(self) -> None:
+        """The mappings in the store have changed. Does not wait."""
         ...

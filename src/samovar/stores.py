@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion
 from samovar.model.layer import LayerId, LayerPolicy, LayerVersion
 
@@ -131,6 +132,55 @@ class LayerStore(Protocol):
 
     async def code_in_use(self) -> frozenset[str]:
         """sha256 (hex) of every package that a layer version refers to."""
+        ...
+
+
+class EventSourceStore(Protocol):
+    """Durable event source mappings, and how far each has come in its source. Each method is one
+    transaction, durable on return.
+
+    Errors are `PlatformError`: NOT_FOUND ("The resource you requested does not exist.")."""
+
+    async def create(self, mapping: EventSourceMapping) -> None:
+        """CONFLICT, with AWS's words, where there is one that feeds the same."""
+        ...
+
+    async def get(self, uuid: str) -> EventSourceMapping: ...
+    async def list_mappings(
+        self,
+        account: str,
+        region: str,
+        *,
+        source_arn: str | None,
+        function: FunctionId | None,
+        qualifier: str | None,
+        marker: str | None,
+        limit: int,
+    ) -> Page[EventSourceMapping]:
+        """By UUID; of a source, of a function, of one version or alias of it."""
+        ...
+
+    async def all_mappings(self) -> Sequence[EventSourceMapping]:
+        """Everybody's."""
+        ...
+
+    async def change(
+        self, uuid: str, change: Callable[[EventSourceMapping], EventSourceMapping]
+    ) -> EventSourceMapping:
+        """Put `change(mapping)` in its place and return it; what `change` raises undoes it.
+        CONFLICT as for `create`."""
+        ...
+
+    async def remove(self, uuid: str) -> None:
+        """With its positions. Removing what is not there is no error."""
+        ...
+
+    async def positions(self, uuid: str) -> Mapping[str, Any]:
+        """Shard → where to go on, as it was saved."""
+        ...
+
+    async def save_position(self, uuid: str, shard: str, position: Any) -> None:
+        """NOT_FOUND where the mapping has gone: a poller that has lived on too long."""
         ...
 
 

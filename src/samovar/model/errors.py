@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_OPERATION = "UnknownOperationException"
     NOT_FOUND = "ResourceNotFoundException"
     CONFLICT = "ResourceConflictException"
+    RESOURCE_IN_USE = "ResourceInUseException"
     PRECONDITION_FAILED = "PreconditionFailedException"
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException"
     POLICY_LENGTH_EXCEEDED = "PolicyLengthExceededException"
@@ -51,6 +52,7 @@ AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.UNKNOWN_OPERATION: 404,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.CONFLICT: 409,
+    ErrorCode.RESOURCE_IN_USE: 400,
     ErrorCode.PRECONDITION_FAILED: 412,
     ErrorCode.CODE_STORAGE_EXCEEDED: 400,
     ErrorCode.POLICY_LENGTH_EXCEEDED: 400,

@@ -180,6 +180,7 @@ event_sources = sa.Table(
     sa.Column("account", NAME, nullable=False),
     sa.Column("region", NAME, nullable=False),
     sa.Column("name", NAME, nullable=False),
+    sa.Column("qualifier", NAME),
     sa.Column("source_arn", NAME),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("last_modified", UtcDateTime, nullable=False),

@@ -73,6 +73,7 @@ def _event_sources() -> None:
         sa.Column("account", NAME, nullable=False),
         sa.Column("region", NAME, nullable=False),
         sa.Column("name", NAME, nullable=False),
+        sa.Column("qualifier", NAME),
         sa.Column("source_arn", NAME),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("last_modified", sa.DateTime(timezone=True), nullable=False),

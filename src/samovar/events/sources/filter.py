@@ -1,0 +1,39 @@
+"""Which records go to the function: the patterns of FilterCriteria. Pure, bounded in time.
+
+A record goes through where any of the patterns lets it through. A pattern sees a record's fields;
+those that hold what its sender wrote are JSON or plain text, as the pattern expects them: where a
+rule looks into one and it is no JSON, or the other way round, the record is dropped.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from samovar.events.sources.content import Content
+from samovar.events.sources.pattern import PatternError, compile_pattern
+from samovar.events.sources.record import Record
+
+MAX_FILTERS = 5
+MAX_PATTERN_CHARS = 4096
+
+__all__ = ["MAX_FILTERS", "MAX_PATTERN_CHARS", "Filters", "PatternError"]
+
+
+class Filters:
+    """The patterns of one mapping, compiled."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Raises `PatternError`."""
+        if len(patterns) > MAX_FILTERS or any(len(p) > MAX_PATTERN_CHARS for p in patterns):
+            raise PatternError("too many patterns, or too long")
+        self._patterns = [compile_pattern(pattern) for pattern in patterns]
+
+    def admit(self, record: Record) -> bool:
+        """Whether the record goes to the function."""
+        if not self._patterns:
+            return True
+        contents = {name: Content(raw) for name, raw in record.contents.items()}
+        event = {**record.seen, **contents}
+        return any(pattern.matches(event) for pattern in self._patterns)

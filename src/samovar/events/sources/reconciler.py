@@ -1,0 +1,220 @@
+"""Keeps the pollers that run as the mappings in the store want them.
+
+How this works. Each round compares the mappings with the pollers (`reconcile.py`) and acts on the
+difference; a round begins when the mappings have changed, when a poller has ended, and now and
+then, for whatever was missed. A poller that is to end is told so and keeps its mapping waiting
+until it has; one that fails is started again after a while, by its own task, and takes nothing
+else down. What pollers report is written by and by: the newest alone, and only where it differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from msgspec import structs
+
+from samovar.clock import Clock
+from samovar.events.sources.feed import MappingFeed
+from samovar.events.sources.filter import Filters, PatternError
+from samovar.events.sources.poller import Source, SourceError
+from samovar.events.sources.reconcile import plan
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.event_source import EventSourceMapping, SourceKind, settle
+from samovar.model.function import FunctionVersion
+from samovar.ports import EventQueue, EventSourceStore, Invoker
+from samovar.telemetry.log import get_logger
+
+log = get_logger("events.sources")
+
+LOOK_AGAIN_S = 60.0
+"""Between rounds, when nothing has happened."""
+
+AFTER_FAILURE_S = 1.0
+"""Before another round, when one has failed (the database was busy)."""
+
+RESULTS_EVERY_S = 1.0
+
+FIRST_BACK_OFF_S = 1.0
+LONGEST_BACK_OFF_S = 60.0
+"""Of a poller that fails again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    feed: MappingFeed
+    task: asyncio.Task[None]
+
+
+class Reconciler:
+    """The `EventSources` of `ports.py`."""
+
+    def __init__(
+        self,
+        store: EventSourceStore,
+        invoker: Invoker,
+        queue: EventQueue,
+        sources: Mapping[SourceKind, Source],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._invoker = invoker
+        self._queue = queue
+        self._sources = sources
+        self._clock = clock
+        self._running: dict[str, _Running] = {}
+        self._results: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._reported = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def polling(self, drain_timeout_s: float) -> AsyncIterator[None]:
+        """Poll for as long as the block runs. At its end pollers have so long to come to theirs."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep(tasks))
+            tasks.create_task(self._write_results())
+            try:
+                yield
+            finally:
+                self.stop_polling()
+                pollers = [running.task for running in self._running.values()]
+                if pollers:
+                    await asyncio.wait(pollers, timeout=drain_timeout_s)
+                for poller in pollers:
+                    poller.cancel()
+
+    def stop_polling(self) -> None:
+        """Fetch nothing more, for good: the server is about to stop. Does not wait."""
+        self._ending.set()
+        self._changed.set()
+        self._reported.set()
+        for running in self._running.values():
+            running.feed.stopping.set()
+
+    # ------------------------------------------------------------ the port
+
+    async def check(self, mapping: EventSourceMapping, version: FunctionVersion) -> None:
+        """Raise INVALID_PARAMETER for a mapping that cannot be polled; see the port."""
+        try:
+            Filters(mapping.filters)
+        except PatternError as error:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER, f"Invalid filter pattern definition. ({error})"
+            ) from error
+        await self._source(mapping).check(mapping, version)
+
+    def changed(self) -> None:
+        """The mappings in the store have changed."""
+        self._changed.set()
+
+    # ------------------------------------------------------------ rounds
+
+    async def _keep(self, tasks: asyncio.TaskGroup) -> None:
+        while not self._ending.is_set():
+            self._changed.clear()
+            try:
+                await self._round(tasks)
+                pause_s = LOOK_AGAIN_S
+            except PlatformError as error:
+                log.warning("the event sources could not be looked at", error=str(error))
+                pause_s = AFTER_FAILURE_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause_s)
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> None:
+        mappings = await self._store.all_mappings()
+        running = {uuid: each.feed.mapping.revision for uuid, each in self._running.items()}
+        to_do = plan(mappings, running)
+        for uuid in to_do.stop:
+            self._running[uuid].feed.stopping.set()
+        if not self._ending.is_set():
+            for mapping in to_do.start:
+                self._start(mapping, tasks)
+        for uuid in to_do.settle:
+            await self._store.change(uuid, settle)
+        for uuid in to_do.remove:
+            self._results.pop(uuid, None)
+            await self._store.remove(uuid)
+
+    def _start(self, mapping: EventSourceMapping, tasks: asyncio.TaskGroup) -> None:
+        feed = MappingFeed(
+            mapping, self._invoker, self._queue, self._store, self._clock, self._report
+        )
+        task = tasks.create_task(self._poll(feed), name=f"poller of {mapping.uuid}")
+        self._running[mapping.uuid] = _Running(feed, task)
+        task.add_done_callback(lambda _: self._ended(mapping.uuid))
+
+    def _ended(self, uuid: str) -> None:
+        del self._running[uuid]
+        self._changed.set()
+
+    async def _poll(self, feed: MappingFeed) -> None:
+        """Run a poller until it is to stop, however often it fails."""
+        failures = 0
+        while not feed.stopping.is_set():
+            began = self._clock.now()
+            try:
+                await self._source(feed.mapping).poll(feed)
+            except Exception as error:
+                _log_failure(feed.mapping, error)
+                feed.problem(_shown(error))
+            lived_s = self._clock.now() - began
+            failures = 0 if lived_s > LONGEST_BACK_OFF_S else failures + 1
+            await feed.pause(min(FIRST_BACK_OFF_S * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF_S))
+
+    def _source(self, mapping: EventSourceMapping) -> Source:
+        source = self._sources.get(mapping.kind)
+        if source is None:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER,
+                f"Event sources of the kind {mapping.kind} are not supported by this server.",
+            )
+        return source
+
+    # ------------------------------------------------------------ results
+
+    def _report(self, uuid: str, text: str) -> None:
+        self._results[uuid] = text
+        self._reported.set()
+
+    async def _write_results(self) -> None:
+        written: dict[str, str] = {}
+        while not self._ending.is_set():
+            await self._reported.wait()
+            self._reported.clear()
+            results, self._results = self._results, {}
+            for uuid, text in results.items():
+                if written.get(uuid) != text and await self._write_result(uuid, text):
+                    written[uuid] = text
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), RESULTS_EVERY_S)
+            written = {uuid: text for uuid, text in written.items() if uuid in self._running}
+
+    async def _write_result(self, uuid: str, text: str) -> bool:
+        try:
+            await self._store.change(
+                uuid, lambda mapping: structs.replace(mapping, last_result=text)
+            )
+        except PlatformError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                log.warning("a result could not be written", mapping=uuid, error=str(error))
+            return False
+        return True
+
+
+def _log_failure(mapping: EventSourceMapping, error: Exception) -> None:
+    if isinstance(error, SourceError | PlatformError):
+        log.warning("a poller has failed", mapping=mapping.uuid, error=str(error))
+    else:
+        log.exception("a poller has failed", mapping=mapping.uuid)
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, PlatformError):
+        return error.message
+    if isinstance(error, SourceError):
+        return str(error)
+    return f"Internal error: {type(error).__name__}"  # its text may hold a secret
