@@ -119,6 +119,11 @@ class Server:
         """Let so much time have passed for it. Needs `--test-controls`."""
         self.ask("test/clock", {"advance_s": seconds})
 
+    def fault(self, function: str, fault: str, times: int = 1) -> None:
+        """Have the next invocations of a function (NAME or NAME:QUALIFIER) meet `cold-start`,
+        `throttle` or `crash`. Needs `--test-controls`."""
+        self.ask(f"test/faults/{function}", {"fault": fault, "times": times})
+
     def await_log(self, function: str, text: str) -> None:
         """Return once the log of a function contains `text`."""
         url = f"{self.endpoint}/_samovar/logs/{function}?follow=1&tail_bytes=1000000"

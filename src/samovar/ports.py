@@ -223,6 +223,10 @@ class Worker(Protocol):
         client that goes away cancels nothing: its invocation runs to its end, as AWS has it.)"""
         ...
 
+    async def crash(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        """As `invoke`, of an instance that is killed as soon as it has been given the event."""
+        ...
+
     async def await_idle(self, instance: InstanceId) -> bool:
         """After a pending outcome: wait until the instance is free, within what is left of the
         function's timeout; return whether it is. If not, it is ended."""
@@ -292,6 +296,11 @@ class Manager(Protocol):
 
     def supersede(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
         """Stop instances of `version` other than `current` (None: all) as they become idle."""
+        ...
+
+    def renew(self, version: FunctionVersion) -> None:
+        """Requests that come from now on are served by instances that start after this; those that
+        are idle are stopped now, the others as they are released."""
         ...
 
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:

@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,18 @@ from samovar.examples import deploy_examples
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
-from samovar.frontend.invoker import Invoker
+from samovar.frontend.faults import Faults, FaultyInvoker, run_and_kill
+from samovar.frontend.invoker import Invoker, Invoking
 from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
 from samovar.frontend.origin import OriginGuard
-from samovar.frontend.own import OwnRoutes
+from samovar.frontend.own import OwnRoutes, Route
 from samovar.frontend.test_controls import ControlRoutes
 from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import PlatformError
+from samovar.model.function import FunctionId
 from samovar.model.instance import WorkerId
 from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S
 from samovar.placement.planner import Planner
@@ -134,29 +136,9 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         sandbox = _sandbox(config)
         await sandbox.open()
         stack.push_async_callback(sandbox.close)
-        manager_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
-        memory_mib = config.promised_memory_mib(machine_memory_mib())
-        init_limit_s = AT_TERMINAL_LIMIT_S if config.terminal else INIT_LIMIT_S
-        worker = LocalWorker(
-            WorkerId("local"),
-            sandbox,
-            cache,
-            logs,
-            memory_mib,
-            init_limit_s=init_limit_s,
-            terminal=config.terminal or None,
+        manager, worker = await stack.enter_async_context(
+            _managing(config, sandbox, cache, logs, await store.reserved_concurrencies())
         )
-        ledger = ConcurrencyLedger(config.account_concurrency, await store.reserved_concurrencies())
-        manager = PoolManager(
-            [worker],
-            Planner(),
-            ledger,
-            idle_timeout_s=config.idle_timeout_s,
-            queue_timeout_s=config.queue_timeout_s,
-            init_limit_s=init_limit_s,
-        )
-        await manager_stack.enter_async_context(manager)
-        await manager_stack.enter_async_context(worker)  # stops its instances before the manager
         catalog = Catalog(store)
         deployments = Deployments(store, manager, catalog)
         await stack.enter_async_context(deployments)
@@ -175,13 +157,48 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
             clock=clock,
         )
-        invoker = Invoker(catalog, deployments, manager)
+        more: dict[str, Route] = {}
+        invoker: Invoking = Invoker(catalog, deployments, manager)
+        if config.test_controls:
+            crashing = Invoker(catalog, deployments, manager, run_and_kill)
+            invoker = FaultyInvoker(invoker, crashing, manager, faults := Faults())
+            more["test"] = ControlRoutes(invoker, clock, faults)
         guard = OriginGuard(*config.host_names)
-        more = {"test": ControlRoutes(clock)} if config.test_controls else {}
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
         service = ServiceModel.load("lambda")
         application = Application(service, handlers(control), invoker, own)
         yield Platform(application, control, manager, worker, sandbox, logs)
+
+
+@contextlib.asynccontextmanager
+async def _managing(
+    config: Config,
+    sandbox: ProcessSandbox,
+    cache: CodeCache,
+    logs: FileLogStore,
+    reserved: Mapping[FunctionId, int],
+) -> AsyncIterator[tuple[PoolManager, LocalWorker]]:
+    """The manager and its worker. The worker stops its instances before the manager ends."""
+    init_limit_s = AT_TERMINAL_LIMIT_S if config.terminal else INIT_LIMIT_S
+    worker = LocalWorker(
+        WorkerId("local"),
+        sandbox,
+        cache,
+        logs,
+        config.promised_memory_mib(machine_memory_mib()),
+        init_limit_s=init_limit_s,
+        terminal=config.terminal or None,
+    )
+    manager = PoolManager(
+        [worker],
+        Planner(),
+        ConcurrencyLedger(config.account_concurrency, reserved),
+        idle_timeout_s=config.idle_timeout_s,
+        queue_timeout_s=config.queue_timeout_s,
+        init_limit_s=init_limit_s,
+    )
+    async with manager, worker:
+        yield manager, worker
 
 
 def _sandbox(config: Config) -> ProcessSandbox:

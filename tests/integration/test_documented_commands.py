@@ -23,7 +23,9 @@ DEADLINE_S = 120
 
 @pytest.fixture(scope="module")
 def server_with_examples(needs_wiring, tmp_path_factory):
-    with running(tmp_path_factory.mktemp("documents") / "data", "--examples") as started:
+    with running(
+        tmp_path_factory.mktemp("documents") / "data", "--examples", "--test-controls"
+    ) as started:
         yield started
 
 

@@ -56,6 +56,7 @@ class ScriptedWorker:
         self.asked: list[InstanceId] = []
         """Every start, in order."""
         self.stopped: list[InstanceId] = []
+        self.killed: list[InstanceId] = []
         self.invoked: list[InstanceId] = []
         self.failures: list[Exception] = []
         """Errors for the next starts, first in first out."""
@@ -151,6 +152,10 @@ class ScriptedWorker:
         self.alive.pop(instance, None)
         if self.stop_error is not None:
             raise self.stop_error
+
+    async def crash(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        self.killed.append(instance)
+        return Outcome(b"killed", "Unhandled", instance_survives=False)
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
         self._callbacks.append(callback)

@@ -24,7 +24,7 @@ from samovar.awsproto import (
 from samovar.frontend.auth import Caller, authenticate
 from samovar.frontend.invoke import function_in_path, invoke
 from samovar.frontend.invoke_stream import invoke_stream, streamed_function_in_path
-from samovar.frontend.invoker import Invoker
+from samovar.frontend.invoker import Invoking
 from samovar.frontend.operations.control import Handler
 from samovar.frontend.own import PREFIX as OWN_PREFIX
 from samovar.frontend.own import OwnRoutes
@@ -52,7 +52,7 @@ class Application:
         self,
         service: ServiceModel,
         handlers: Mapping[str, Handler],
-        invoker: Invoker,
+        invoker: Invoking,
         own: OwnRoutes,
     ) -> None:
         self._service = service

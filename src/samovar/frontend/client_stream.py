@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from samovar.frontend.invoker import Invoker
+from samovar.frontend.invoker import Invoking
 from samovar.frontend.request import BODILESS, Send
 from samovar.model.function import FunctionVersion
 from samovar.model.invocation import Invocation, StartReport
@@ -60,7 +60,7 @@ class ClientSink(ResponseSink, Protocol):
 
 
 async def run_streamed(
-    invoker: Invoker, version: FunctionVersion, invocation: Invocation, sink: ClientSink
+    invoker: Invoking, version: FunctionVersion, invocation: Invocation, sink: ClientSink
 ) -> Invoked | None:
     """Run one invocation into `sink`. Raises `PlatformError` where it could not begin; None where
     it failed by a defect of ours when the client had part of the response: what is left is to

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from samovar.frontend.auth import authenticate
-from samovar.frontend.invoker import Invoker, start_headers
+from samovar.frontend.invoker import Invoking, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
@@ -55,7 +55,7 @@ def name_between(request: Request, prefix: str, suffix: str) -> str | None:
     return None
 
 
-async def invoke(invoker: Invoker, request: Request, name: str, request_id: str) -> HttpResponse:
+async def invoke(invoker: Invoking, request: Request, name: str, request_id: str) -> HttpResponse:
     """Answer one Invoke. Raises `PlatformError`."""
     version, kind, invocation = await read_invocation(invoker, request, name, request_id, KINDS)
     if kind == "DryRun":
@@ -79,7 +79,7 @@ async def invoke(invoker: Invoker, request: Request, name: str, request_id: str)
 
 
 async def read_invocation(
-    invoker: Invoker, request: Request, name: str, request_id: str, kinds: tuple[str, ...]
+    invoker: Invoking, request: Request, name: str, request_id: str, kinds: tuple[str, ...]
 ) -> tuple[FunctionVersion, str, Invocation]:
     """Read a request to invoke: the version to run, the invocation type, the invocation.
 

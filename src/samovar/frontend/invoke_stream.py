@@ -15,7 +15,7 @@ import base64
 from samovar.frontend import event_stream
 from samovar.frontend.client_stream import ClientStream, run_streamed
 from samovar.frontend.invoke import name_between, read_invocation
-from samovar.frontend.invoker import Invoker, lease_headers
+from samovar.frontend.invoker import Invoking, lease_headers
 from samovar.frontend.request import HttpResponse, Request, Send
 from samovar.model.function import FunctionVersion
 from samovar.model.invocation import Outcome, StartReport, error_type_of
@@ -33,7 +33,7 @@ def streamed_function_in_path(request: Request) -> str | None:
 
 
 async def invoke_stream(
-    invoker: Invoker, request: Request, name: str, request_id: str, send: Send
+    invoker: Invoking, request: Request, name: str, request_id: str, send: Send
 ) -> HttpResponse | None:
     """Answer one InvokeWithResponseStream; None if it has been answered already. Raises
     `PlatformError`."""

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
 from samovar.model.invocation import Invocation, Outcome, StartReport
-from samovar.ports import InitFailedError, Invoked, Manager, ResponseSink
+from samovar.ports import InitFailedError, Invoked, Lease, Manager, ResponseSink
 
 ATTEMPTS = 3
 """An instance may end between its lease and its use; the invocation has not begun then, so
 another one is leased."""
 
 
+class Invoking(Protocol):
+    """What the frontend asks of an invoker: the port, and some more."""
+
+    async def resolve(self, function: FunctionId, qualifier: str | None) -> FunctionVersion:
+        """See `Invoker.resolve`."""
+        ...
+
+    async def initialise(self, version: FunctionVersion) -> bool:
+        """See `Invoker.initialise`."""
+        ...
+
+    async def invoke(
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        sink: ResponseSink | None = None,
+        leased: Callable[[StartReport], None] | None = None,
+    ) -> Invoked:
+        """See `Invoker.invoke`."""
+        ...
+
+
+Run = Callable[[Lease, Invocation, ResponseSink | None], Coroutine[Any, Any, Outcome]]
+
+
+def run(
+    lease: Lease, invocation: Invocation, sink: ResponseSink | None
+) -> Coroutine[Any, Any, Outcome]:
+    """Run an invocation on the instance that it has."""
+    return lease.worker.invoke(lease.instance, invocation, sink)
+
+
 class Invoker:
     """The synchronous path. Nothing durable is written on it (invariant 5)."""
 
-    def __init__(self, catalog: Catalog, deployments: Deployments, manager: Manager) -> None:
+    def __init__(
+        self, catalog: Catalog, deployments: Deployments, manager: Manager, run: Run = run
+    ) -> None:
         self._catalog = catalog
+        self._run = run
         self._deployments = deployments
         self._manager = manager
 
@@ -66,7 +102,7 @@ class Invoker:
             try:
                 if leased is not None:
                     leased(lease.start)
-                outcome_or_none = await lease.worker.invoke(lease.instance, invocation, sink)
+                outcome_or_none = await self._run(lease, invocation, sink)
             except PlatformError:
                 if not attempts:
                     raise

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from samovar.frontend.auth import DEFAULT_ACCOUNT, Caller
-from samovar.frontend.invoker import Invoker
+from samovar.frontend.invoker import Invoking
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.request import ClientGoneError, HttpResponse, Request, Send
@@ -55,7 +55,7 @@ class OwnRoutes:
 
     def __init__(
         self,
-        invoker: Invoker,
+        invoker: Invoking,
         code: CodeStore,
         logs: LogStore,
         health: Health,

@@ -1,7 +1,10 @@
 """What `samovar up --test-controls` adds below `/_samovar/test/`, for the tests of its users.
 
-GET  clock                            what time it is
-POST clock  {"advance_s": N}          let N seconds have passed
+GET    clock                            what time it is
+POST   clock  {"advance_s": N}          let N seconds have passed
+GET    faults                           what is pending
+POST   faults/NAME[:QUALIFIER] {"fault": "cold-start" | "throttle" | "crash", "times": N}
+DELETE faults[/NAME[:QUALIFIER]]        forget what is pending
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from samovar.clock import Clock
-from samovar.frontend.own import json_response
+from samovar.frontend.faults import Fault, Faults, Pending, described
+from samovar.frontend.invoker import Invoking
+from samovar.frontend.names import parse_function_name
+from samovar.frontend.own import caller_of, json_response
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
 
@@ -21,6 +27,7 @@ MAX_ADVANCE_S = 366 * 86400.0
 """In one step."""
 MAX_AHEAD_S = 100 * MAX_ADVANCE_S
 """In all: times must stay such that everybody can write them down."""
+MAX_TIMES = 1_000_000
 
 Asked = TypeVar("Asked")
 
@@ -31,19 +38,35 @@ class Advance(msgspec.Struct, forbid_unknown_fields=True):
     advance_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_ADVANCE_S)]
 
 
+class AskFault(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST faults/NAME`."""
+
+    fault: Fault
+    times: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIMES)] = 1
+
+
 class ControlRoutes:
     """See the module's text."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, invoker: Invoking, clock: Clock, faults: Faults) -> None:
+        self._invoker = invoker
         self._clock = clock
+        self._faults = faults
 
     async def __call__(self, request: Request, rest: str) -> HttpResponse:
         """Answer one request. Raises `PlatformError`."""
-        match request.method, rest:
-            case "GET", "clock":
+        noun, _, name = rest.partition("/")
+        match request.method, noun, name:
+            case "GET", "clock", "":
                 return self._time()
-            case "POST", "clock":
+            case "POST", "clock", "":
                 return await self._advance(await _asked(request, Advance))
+            case "GET", "faults", "":
+                return self._pending()
+            case "POST", "faults", _ if name:
+                return await self._have_fault(request, name)
+            case "DELETE", "faults", _:
+                return self._forget(request, name)
         raise PlatformError(ErrorCode.UNKNOWN_OPERATION, f"No such page: {request.raw_path[:200]}")
 
     def _time(self) -> HttpResponse:
@@ -59,12 +82,30 @@ class ControlRoutes:
         await self._clock.settled()
         return self._time()
 
+    def _pending(self) -> HttpResponse:
+        return json_response(200, {"pending": described(self._faults.pending())})
+
+    async def _have_fault(self, request: Request, name: str) -> HttpResponse:
+        asked = await _asked(request, AskFault)
+        function, qualifier = parse_function_name(name, caller_of(request))
+        await self._invoker.resolve(function, qualifier)  # NOT_FOUND where there is none
+        self._faults.ask(Pending(function, qualifier, asked.fault, asked.times))
+        return self._pending()
+
+    def _forget(self, request: Request, name: str) -> HttpResponse:
+        named = parse_function_name(name, caller_of(request)) if name else None
+        self._faults.clear(
+            lambda pending: (
+                named is None
+                or (pending.function == named[0] and named[1] in (None, pending.qualifier))
+            )
+        )
+        return self._pending()
+
 
 async def _asked(request: Request, kind: type[Asked]) -> Asked:
     body = await request.body(MAX_BODY_BYTES, f"At most {MAX_BODY_BYTES} bytes are read here.")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlatformError(
-            ErrorCode.VALIDATION, f"The body is not as it should be: {error}"
-        ) from error
+        raise PlatformError(ErrorCode.VALIDATION, f"The body is no such thing: {error}") from error

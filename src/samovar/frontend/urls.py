@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from samovar.frontend.auth import Caller
 from samovar.frontend.client_stream import run_streamed
 from samovar.frontend.invoke import trace_id_of
-from samovar.frontend.invoker import Invoker, start_headers
+from samovar.frontend.invoker import Invoking, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request, Send
 from samovar.frontend.url_response import bad_gateway, url_response
@@ -27,7 +27,7 @@ _TEXT = ("text/", "application/json", "application/javascript", "application/xml
 
 
 async def call_url(
-    invoker: Invoker, request: Request, rest: str, caller: Caller, request_id: str, send: Send
+    invoker: Invoking, request: Request, rest: str, caller: Caller, request_id: str, send: Send
 ) -> HttpResponse | None:
     """Answer `/_samovar/url/<rest>`; None if it has been answered already, since the function
     streams. A function error is a 502, as AWS has it."""

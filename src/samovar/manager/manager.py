@@ -149,6 +149,15 @@ class PoolManager:
                 pool = self._pools[key]
                 self._perform(pool, pool.retire())
 
+    def renew(self, version: FunctionVersion) -> None:
+        """See `ports.Manager`. What waits already is still served by the old pools."""
+        for key in list(self._keys.get((version.id, version.version), ())):
+            if key.version == version.key:
+                old = self._pools[key]
+                new = self._pools[key] = Pool(version, key.tenant, ColdCause.FORCED)
+                new.last_used_at = self._monotonic()
+                self._perform(old, old.retire())
+
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
         """See `ports.Manager`. Raises INVALID_PARAMETER where the others would get too little."""
         if limit is not None:
@@ -347,10 +356,10 @@ class PoolManager:
 
     def _forget(self, pool: Pool) -> None:
         version = pool.version
+        self._blocked.discard(pool)
         if self._pools.get(pool.key) is not pool:
             return
         del self._pools[pool.key]
-        self._blocked.discard(pool)
         keys = self._keys[version.id, version.version]
         keys.discard(pool.key)
         if not keys:

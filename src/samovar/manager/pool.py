@@ -76,7 +76,12 @@ class PoolKey(NamedTuple):
 class Pool:
     """See the module's text. Times are seconds of one monotonic clock, passed in."""
 
-    def __init__(self, version: FunctionVersion, tenant: str | None = None) -> None:
+    def __init__(
+        self,
+        version: FunctionVersion,
+        tenant: str | None = None,
+        last_end: ColdCause = ColdCause.FIRST,
+    ) -> None:
         self.version = version
         self.key = PoolKey(version.key, tenant)
         self.retired = False
@@ -87,7 +92,7 @@ class Pool:
         self._starting = 0
         self._blocked = False
         """A start found no room; the next one waits for `unblock`."""
-        self._last_end = ColdCause.FIRST
+        self._last_end = last_end
         self.last_used_at = 0.0
         """When an instance last became idle: how long an empty pool has been of no use."""
 

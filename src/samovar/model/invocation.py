@@ -53,6 +53,8 @@ class ColdCause(StrEnum):
     """The last one was stopped to make room."""
     REPLACED = "replaced"
     """The last one crashed, timed out or failed."""
+    FORCED = "forced"
+    """A test has asked for a new one."""
 
 
 class Invocation(msgspec.Struct, frozen=True):

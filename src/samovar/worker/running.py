@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -51,6 +51,9 @@ REST_GRACE_S = 0.005
 that calls again at once is to find the instance idle, not one more being started."""
 
 UNKNOWN_TYPE = "Runtime.Unknown"
+
+
+Answer = Callable[[Invocation, ResponseSink | None], Awaitable[tuple[int, bytes]]]
 
 
 class RunningInstance:
@@ -124,6 +127,15 @@ class RunningInstance:
 
     async def invoke(self, invocation: Invocation, sink: ResponseSink | None = None) -> Outcome:
         """See `ports.Worker.invoke`."""
+        return await self._invoke(invocation, self._answer, sink)
+
+    async def crash(self, invocation: Invocation) -> Outcome:
+        """See `ports.Worker.crash`."""
+        return await self._invoke(invocation, self._die, None)
+
+    async def _invoke(
+        self, invocation: Invocation, answer: Answer, sink: ResponseSink | None
+    ) -> Outcome:
         self.state = move(self.state, InstanceState.BUSY)
         request_id = invocation.request_id
         self._output.begin(report.start_line(request_id, self.version.version))
@@ -132,7 +144,7 @@ class RunningInstance:
         function_error: str | None = None
         pending = in_order = False
         try:
-            kind, body = await self._answer(invocation, sink)
+            kind, body = await answer(invocation, sink)
         except report.FaultError as error:
             fault, in_order, body = error.fault, error.in_order, b""
         else:
@@ -192,6 +204,17 @@ class RunningInstance:
         if len(body) > report.RESPONSE_LIMIT_BYTES:
             raise report.FaultError(report.response_too_large())
         return kind, body
+
+    async def _die(self, invocation: Invocation, _: ResponseSink | None) -> tuple[int, bytes]:
+        """Be given the event, and be killed. Raises `report.FaultError`."""
+        answer = self._channel.request(self._invoke_frame(invocation))
+        self._channel.close()  # should it be faster than the kill: what it answers is not heard
+        try:
+            await answer
+        except ChannelClosedError as error:
+            await self.handle.stop()
+            raise report.FaultError(report.exited(await self.handle.exited)) from error
+        raise AssertionError("a closed channel has given an answer")
 
     async def await_idle(self) -> bool:
         """See `ports.Worker.await_idle`."""

@@ -126,13 +126,7 @@ class LocalWorker:
         self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
     ) -> Outcome:
         """See `ports.Worker`."""
-        running = self._instances.get(instance)
-        if (
-            running is None
-            or running.state is not InstanceState.IDLE
-            or running.handle.exited.done()
-        ):
-            raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
+        running = self._idle(instance)
         try:
             outcome = await running.invoke(invocation, sink)
         except BaseException:  # cancelled, or a defect of the sink
@@ -141,6 +135,14 @@ class LocalWorker:
         if not outcome.instance_survives:
             self._end_soon(instance)
         return outcome
+
+    async def crash(self, instance: InstanceId, invocation: Invocation) -> Outcome:
+        """See `ports.Worker`."""
+        running = self._idle(instance)
+        try:
+            return await running.crash(invocation)
+        finally:
+            self._end_soon(instance)
 
     async def await_idle(self, instance: InstanceId) -> bool:
         """See `ports.Worker`."""
@@ -170,6 +172,16 @@ class LocalWorker:
         self._exit_callbacks.append(callback)
 
     # ------------------------------------------------------------ inside
+
+    def _idle(self, instance: InstanceId) -> RunningInstance:
+        running = self._instances.get(instance)
+        if (
+            running is None
+            or running.state is not InstanceState.IDLE
+            or running.handle.exited.done()
+        ):
+            raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
+        return running
 
     async def _begin(self, instance: InstanceId, version: FunctionVersion) -> RunningInstance:
         code_dir, layers_dir = await self._pin(version)
