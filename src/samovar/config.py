@@ -70,6 +70,16 @@ class Config:
     """An instance that has had nothing to do for so long is stopped."""
     account_concurrency: int = 1000
     """Invocations at once, over all functions (AWS's default quota)."""
+    event_concurrency: int = 64
+    """Events of one function at once (never more than its reserved concurrency)."""
+    events_at_once: int = 256
+    """Events of all functions at once."""
+    event_queue_events: int = 1_000_000
+    """Events that may wait in the queue of one function."""
+    event_queue_mib: int = 1024
+    """Their payloads."""
+    event_store_mib: int = 10240
+    """The payloads of all events that wait."""
     queue_timeout_s: float = 60.0
     """How long a request may wait for room for an instance. (For the init phase of one that has
     room it waits as long as that may take.)"""
@@ -154,6 +164,11 @@ class Config:
             ("blanks", 0, 1024),
             ("idle_timeout_s", 0.1, 7 * 86400),
             ("account_concurrency", 1, 1_000_000),
+            ("event_concurrency", 1, 10_000),
+            ("events_at_once", 1, 10_000),
+            ("event_queue_events", 1, 1_000_000_000),
+            ("event_queue_mib", 1, 1 << 24),
+            ("event_store_mib", 1, 1 << 24),
             ("queue_timeout_s", 0.01, 900),
             ("memory_mib", 0, 1 << 24),
             ("memory_oversubscription", 0.1, 1000),

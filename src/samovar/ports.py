@@ -24,7 +24,9 @@ from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
 from samovar.stores import (
     CodeStore,
+    EventKeeper,
     EventSourceStore,
+    EventStore,
     FunctionRecord,
     FunctionStore,
     LayerStore,
@@ -33,11 +35,15 @@ from samovar.stores import (
     PackageInspector,
     Page,
     PublishBuilder,
+    Taken,
+    Verdict,
 )
 
 __all__ = [  # what is handed on
     "CodeStore",
+    "EventKeeper",
     "EventSourceStore",
+    "EventStore",
     "FunctionRecord",
     "FunctionStore",
     "LayerStore",
@@ -46,6 +52,8 @@ __all__ = [  # what is handed on
     "PackageInspector",
     "Page",
     "PublishBuilder",
+    "Taken",
+    "Verdict",
 ]
 
 # ---------------------------------------------------------------- sandbox

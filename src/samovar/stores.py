@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from samovar.model.event import DeadEvent, Event
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion
 from samovar.model.layer import LayerId, LayerPolicy, LayerVersion
@@ -181,6 +182,105 @@ class EventSourceStore(Protocol):
 
     async def save_position(self, uuid: str, shard: str, position: Any) -> None:
         """NOT_FOUND where the mapping has gone: a poller that has lived on too long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of an event after an attempt; see `events/verdict.py`, which decides it. All of
+    it is written in one transaction. With neither `again` nor `dead` the event has come to its end.
+    """
+
+    again: Event | None = None
+    """The event as it is to be kept for its next attempt."""
+    dead: DeadEvent | None = None
+    """Or: the event as it is to be kept because nobody else takes it."""
+    follow_ups: Sequence[Event] = ()
+    """New events: records for destinations, dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Events of one queue that have been taken."""
+
+    events: Sequence[Event]
+    """The longest due first."""
+    next_due_at: float | None
+    """When the next one of this queue, that nobody holds, is due; None: there is none."""
+
+
+class EventKeeper(Protocol):
+    """Who brings events to their targets (the dispatcher), as the store of events sees it. None of
+    these waits."""
+
+    def claim(self, event: Event) -> str | None:
+        """Asked before a new event is written: the token to write it with as already held, where
+        it is to be begun as soon as it is durable; None: it is to wait. Each claim is answered by
+        `begin` or `unclaim`."""
+        ...
+
+    def begin(self, event: Event, holder: str) -> None:
+        """A claimed event is durable."""
+        ...
+
+    def unclaim(self, event: Event) -> None:
+        """A claimed event was not written, or it was there already."""
+        ...
+
+    def waiting(self, queue: str, due_at: float) -> None:
+        """A queue has an event that may be taken from then on."""
+        ...
+
+
+class EventStore(Protocol):
+    """Durable events. Each method is one transaction (or joins one with others), durable on return.
+
+    A *holder* is one life of a dispatcher: a random token with a deadline, in real time. An event
+    that is held carries its holder's token, and only that token can end it. Errors are
+    `PlatformError`, UNAVAILABLE or SERVICE where the database fails.
+    """
+
+    def attach(self, keeper: EventKeeper) -> None:
+        """Tell `keeper` of what is written from now on."""
+        ...
+
+    async def accept(self, *events: Event) -> None:
+        """See `ports.EventQueue`."""
+        ...
+
+    async def hold(self, holder: str, lease_s: float) -> None:
+        """Begin to be a holder, for so long."""
+        ...
+
+    async def renew(self, holder: str, lease_s: float) -> bool:
+        """Go on being one, for so long from now. False: it is none any more, and what it held has
+        gone back."""
+        ...
+
+    async def sweep(self, *, everybody: bool = False) -> int:
+        """Put back what those hold whose deadlines have passed (or `everybody`, where nobody else
+        can be alive). Returns how many events that were."""
+        ...
+
+    async def leave(self, holder: str) -> None:
+        """Stop being a holder; what it still holds goes back."""
+        ...
+
+    async def due(self) -> Mapping[str, float]:
+        """When the first event of each queue is due, of those that nobody holds."""
+        ...
+
+    async def take(self, holder: str, queue: str, limit: int, now: float) -> Taken:
+        """Hold up to so many events of a queue that are due; none for who is no holder any more."""
+        ...
+
+    async def give_back(self, holder: str, event: Event) -> None:
+        """An attempt has not begun: the event may be taken again, at once."""
+        ...
+
+    async def settle(self, holder: str, event: Event, verdict: Verdict) -> bool:
+        """Write what becomes of an event. False: it is not this holder's any more, and nothing was
+        written."""
         ...
 
 

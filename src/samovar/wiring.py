@@ -24,11 +24,13 @@ from samovar import __version__, banner, claims
 from samovar.awsproto import ServiceModel
 from samovar.clock import Clock
 from samovar.config import Config, LogFormat
+from samovar.event_wiring import EventsRole, events_role
 from samovar.examples import deploy_examples
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.frontend.faults import Faults, FaultyInvoker, run_and_kill
+from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoker import Invoker, Invoking
 from samovar.frontend.operations import handlers
 from samovar.frontend.operations.control import Control
@@ -87,6 +89,7 @@ class Platform:
 
     application: Application
     control: Control
+    events: EventsRole
     manager: PoolManager
     worker: LocalWorker
     sandbox: ProcessSandbox
@@ -110,7 +113,10 @@ async def _serve(config: Config, listener: socket.socket) -> None:
             banner.show(banner.ready_block(config, base_url, isolation, runtimes, example))
             await stop.wait()
             built.application.draining = True
-            await built.manager.drain(config.drain_timeout_s)
+            async with asyncio.TaskGroup() as drains:
+                # In this order: an event that runs for too long is given back, not ended.
+                drains.create_task(built.events.drain(config.drain_timeout_s))
+                drains.create_task(built.manager.drain(config.drain_timeout_s))
             await built.worker.stop_all()
             await built.logs.close()  # or those who follow them would keep the server
             server.should_exit = True
@@ -142,6 +148,15 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         catalog = Catalog(store)
         deployments = Deployments(store, manager, catalog)
         await stack.enter_async_context(deployments)
+        more: dict[str, Route] = {}
+        invoker: Invoking = Invoker(catalog, deployments, manager)
+        if config.test_controls:
+            crashing = Invoker(catalog, deployments, manager, run_and_kill)
+            invoker = FaultyInvoker(invoker, crashing, manager, faults := Faults())
+            more["test"] = ControlRoutes(invoker, clock, faults)
+        events = await stack.enter_async_context(
+            events_role(config, database, invoker, manager.ledger.reserved, clock)
+        )
         control = Control(
             store=store,
             layers=layers,
@@ -157,17 +172,12 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
             clock=clock,
         )
-        more: dict[str, Route] = {}
-        invoker: Invoking = Invoker(catalog, deployments, manager)
-        if config.test_controls:
-            crashing = Invoker(catalog, deployments, manager, run_and_kill)
-            invoker = FaultyInvoker(invoker, crashing, manager, faults := Faults())
-            more["test"] = ControlRoutes(invoker, clock, faults)
         guard = OriginGuard(*config.host_names)
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
+        later = AcceptInvocations(events.queue, clock)
         service = ServiceModel.load("lambda")
-        application = Application(service, handlers(control), invoker, own)
-        yield Platform(application, control, manager, worker, sandbox, logs)
+        application = Application(service, handlers(control), invoker, own, later)
+        yield Platform(application, control, events, manager, worker, sandbox, logs)
 
 
 @contextlib.asynccontextmanager

@@ -170,13 +170,6 @@ def test_a_dry_run_runs_nothing(lambda_client, make_function):
     assert answer["StatusCode"] == 204
 
 
-def test_asynchronous_invocation_says_that_it_is_not_there_yet(lambda_client, make_function):
-    name = make_function(ECHO)
-    with pytest.raises(ClientError) as raised:
-        lambda_client.invoke(FunctionName=name, InvocationType="Event")
-    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-
-
 PARTIAL_ARN = "000000000000:function:{name}"
 ARN = "arn:aws:lambda:us-east-1:" + PARTIAL_ARN
 

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samovar.awsproto import ServiceModel
+from samovar.clock import Clock
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
+from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.event import Event
 from samovar.model.function import Alias, FunctionId, FunctionVersion, State, UpdateStatus
 from samovar.model.invocation import Outcome
 from tests.contract.samples import a_version
@@ -115,6 +118,19 @@ class Logs:
 
 
 @dataclass
+class Events:
+    """An `EventQueue`: what has been accepted."""
+
+    accepted: list[Event] = field(default_factory=list)
+    refusal: Exception | None = None
+
+    async def accept(self, *events: Event) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.accepted += events
+
+
+@dataclass
 class Answer:
     """What a client got; `status` 0: nothing."""
 
@@ -144,6 +160,7 @@ class FrontDoor:
     invoker: Invoker
     packages: Packages
     logs: Logs
+    events: Events
 
     def returns(self, payload: bytes, **more: Any) -> None:
         """From now on functions answer so."""
@@ -215,7 +232,8 @@ async def front_door(
 ) -> AsyncIterator[FrontDoor]:
     """A front door that knows these versions (by default, an active `f`), for one block."""
     store, worker = KnownFunctions(*(versions or (ACTIVE,))), ScriptedWorker()
-    packages, logs = Packages(), Logs()
+    packages, logs, events = Packages(), Logs(), Events()
+    later = AcceptInvocations(events, Clock(wall=lambda: 1000.0))
     async with managing(worker) as manager:
         catalog = Catalog(store, draw=lambda: 0.5)
         async with Deployments(store, manager, catalog) as deployments:
@@ -223,7 +241,8 @@ async def front_door(
             own = OwnRoutes(
                 invoker, packages, logs, lambda: {"isolation": "some"}, OriginGuard(host)
             )
-            application = Application(ServiceModel.load("lambda"), handlers or {}, invoker, own)
+            service = ServiceModel.load("lambda")
+            application = Application(service, handlers or {}, invoker, own, later)
             yield FrontDoor(
                 application,
                 store,
@@ -234,4 +253,5 @@ async def front_door(
                 invoker,
                 packages,
                 logs,
+                events,
             )

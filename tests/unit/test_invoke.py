@@ -142,7 +142,6 @@ async def test_a_dry_run_runs_nothing():
     [
         ({"x-amz-invocation-type": "Soon"}, (400, "ValidationException")),
         ({"x-amz-log-type": "All"}, (400, "ValidationException")),
-        ({"x-amz-invocation-type": "Event"}, (501, "NotImplementedException")),
         ({"x-amz-tenant-id": "t"}, (400, "InvalidParameterValueException")),
         ({"x-amz-tenant-id": "a;b"}, (400, "ValidationException")),
         ({"x-amz-client-context": "{}"}, (400, "InvalidRequestContentException")),

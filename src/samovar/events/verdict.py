@@ -7,12 +7,14 @@ system after one second, doubling up to five minutes, for as long as the event i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
 
 from samovar.model.event import DeadEvent, Event
+from samovar.ports import Verdict
+
+__all__ = ["Verdict"]  # what is handed on
 
 FUNCTION_RETRIES_S = (60.0, 120.0)
 """Waits before the second and the third attempt at a function that fails."""
@@ -62,19 +64,6 @@ class NotBegun:
 
 
 Attempt = Succeeded | Failed | NotBegun
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to write, all of it in one transaction."""
-
-    again: Event | None = None
-    """The event as it is to be kept for its next attempt."""
-    dead: DeadEvent | None = None
-    """Or: the event as it is to be kept because nobody else takes it."""
-    follow_ups: Sequence[Event] = ()
-    """New events: records for destinations, dead letters. With neither of the above the event
-    itself has come to its end."""
 
 
 def verdict(event: Event, attempt: Attempt, rules: Rules, now: float) -> Verdict:

@@ -1,9 +1,10 @@
 """The server's front door: an ASGI application.
 
-The way of one request: Invoke takes the hot path (`invoke.py`, `invoke_stream.py`, which may have
-sent the response when it returns, and then returns none); everything else of the AWS API is
-routed, parsed and validated from the service model and handed to one operation; what is below
-`/_samovar/` is the platform's own (`own.py`). Errors become responses here and nowhere else.
+The way of one request: Invoke takes the hot path (`invoke.py`, `invoke_async.py`, and
+`invoke_stream.py`, which may have sent the response when it returns, and then returns none);
+everything else of the AWS API is routed, parsed and validated from the service model and handed to
+one operation; what is below `/_samovar/` is the platform's own (`own.py`). Errors become responses
+here and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from samovar.awsproto import (
 )
 from samovar.frontend.auth import Caller, authenticate
 from samovar.frontend.invoke import function_in_path, invoke
+from samovar.frontend.invoke_async import async_function_in_path, invoke_async
+from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoke_stream import invoke_stream, streamed_function_in_path
 from samovar.frontend.invoker import Invoking
 from samovar.frontend.operations.control import Handler
@@ -54,11 +57,13 @@ class Application:
         handlers: Mapping[str, Handler],
         invoker: Invoking,
         own: OwnRoutes,
+        later: AcceptInvocations,
     ) -> None:
         self._service = service
         self._handlers = handlers
         self._invoker = invoker
         self._own = own
+        self._later = later
         self._guard = own.guard
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self.draining = False
@@ -92,12 +97,14 @@ class Application:
             raise PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
         name = function_in_path(request)
         if name is not None:
-            response = await invoke(self._invoker, request, name, request_id)
+            response = await invoke(self._invoker, self._later, request, name, request_id)
         elif (name := streamed_function_in_path(request)) is not None:
             streamed = await invoke_stream(self._invoker, request, name, request_id, send)
             if streamed is None:
                 return None
             response = streamed
+        elif (name := async_function_in_path(request)) is not None:
+            response = await invoke_async(self._invoker, self._later, request, name, request_id)
         else:
             response = await self._operate(request)
         return HttpResponse(

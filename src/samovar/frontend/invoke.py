@@ -9,12 +9,13 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from urllib.parse import unquote
 
 import msgspec
 
 from samovar.frontend.auth import authenticate
+from samovar.frontend.invoke_later import AcceptInvocations, read_event
 from samovar.frontend.invoker import Invoking, start_headers
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.request import HttpResponse, Request
@@ -55,16 +56,15 @@ def name_between(request: Request, prefix: str, suffix: str) -> str | None:
     return None
 
 
-async def invoke(invoker: Invoking, request: Request, name: str, request_id: str) -> HttpResponse:
+async def invoke(
+    invoker: Invoking, later: AcceptInvocations, request: Request, name: str, request_id: str
+) -> HttpResponse:
     """Answer one Invoke. Raises `PlatformError`."""
     version, kind, invocation = await read_invocation(invoker, request, name, request_id, KINDS)
     if kind == "DryRun":
         return HttpResponse(204, [("X-Amz-Executed-Version", version.version)])
     if kind == "Event":
-        raise PlatformError(
-            ErrorCode.NOT_IMPLEMENTED,
-            "Invoke with InvocationType Event is not implemented by this server yet.",
-        )
+        return await later.accept(version, invocation)
     done = await invoker.invoke(version, invocation)
     answer = [
         ("Content-Type", "application/json"),
@@ -79,11 +79,18 @@ async def invoke(invoker: Invoking, request: Request, name: str, request_id: str
 
 
 async def read_invocation(
-    invoker: Invoking, request: Request, name: str, request_id: str, kinds: tuple[str, ...]
+    invoker: Invoking,
+    request: Request,
+    name: str,
+    request_id: str,
+    kinds: tuple[str, ...],
+    *,
+    kind: str | None = None,
 ) -> tuple[FunctionVersion, str, Invocation]:
     """Read a request to invoke: the version to run, the invocation type, the invocation.
 
-    `kinds` are the invocation types that there are. Raises `PlatformError`."""
+    `kinds` are the invocation types that there are; it is `kind`, or what the request says. Raises
+    `PlatformError`."""
     headers = request.headers
     caller = authenticate(headers, request.query)
     qualifier = request.query.get("Qualifier", [None])[0] if request.query_string else None
@@ -91,10 +98,10 @@ async def read_invocation(
     for header in UNSUPPORTED_HEADERS:
         if header in headers:
             raise PlatformError(ErrorCode.INVALID_PARAMETER, f"{header} is not supported.")
-    payload = await request.body(MAX_PAYLOAD_BYTES, _TOO_LARGE)
+    kind = kind or headers.get("x-amz-invocation-type", "RequestResponse")
+    payload = await (read_event(request) if kind == "Event" else _read_payload(request))
     if payload:
         check_json(payload)
-    kind = headers.get("x-amz-invocation-type", "RequestResponse")
     log_type = headers.get("x-amz-log-type", "None")
     _check_enum("invocationType", kind, kinds)
     _check_enum("logType", log_type, ("None", "Tail"))
@@ -109,6 +116,10 @@ async def read_invocation(
         want_log_tail=log_type == "Tail",
     )
     return version, kind, invocation
+
+
+def _read_payload(request: Request) -> Awaitable[bytes]:
+    return request.body(MAX_PAYLOAD_BYTES, _TOO_LARGE)
 
 
 def check_json(payload: bytes) -> None:

@@ -89,7 +89,7 @@ class Invoker:
         """Run one invocation. Raises `PlatformError` where it could not begin.
 
         What the function streams goes to `sink`, after `leased` was told of the instance."""
-        _check_tenant(version, invocation.tenant_id)
+        check_tenant(version, invocation.tenant_id)
         attempts = ATTEMPTS
         while True:
             attempts -= 1
@@ -112,7 +112,8 @@ class Invoker:
             return Invoked(outcome_or_none, version, lease.start)
 
 
-def _check_tenant(version: FunctionVersion, tenant: str | None) -> None:
+def check_tenant(version: FunctionVersion, tenant: str | None) -> None:
+    """Raise INVALID_PARAMETER unless a tenant is named where, and only where, there are any."""
     if version.tenant_isolation == (tenant is not None):
         return
     has, do = ("", "Add a valid") if tenant is None else (" not", "Remove the")

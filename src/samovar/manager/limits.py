@@ -42,6 +42,10 @@ class ConcurrencyLedger:
         """Requests of a function that have been admitted and not yet answered."""
         return self._in_use.get(function, 0)
 
+    def reserved(self, function: FunctionId) -> int | None:
+        """A function's reserved concurrency; None: it has none."""
+        return self._reserved.get(function)
+
     def admit(self, function: FunctionId) -> None:
         """Count one request in, or raise TOO_MANY_REQUESTS with AWS's reason."""
         in_use = self._in_use.get(function, 0)

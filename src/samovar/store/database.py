@@ -4,6 +4,8 @@ How this works. Reads take any pooled connection and see the last committed stat
 at a time, each in a transaction that takes SQLite's write lock as it begins (BEGIN IMMEDIATE), so
 it never finds half-way that another has overtaken it (SQLITE_BUSY_SNAPSHOT, which no waiting
 cures). On PostgreSQL neither is needed: rows are locked with FOR UPDATE, which SQLite ignores.
+Who writes often hands over a whole transaction as a function (`transact`): on SQLite it runs in a
+thread of its own, which costs one change of threads and not one a statement.
 
 Durability. WAL with synchronous=FULL syncs the log at each commit: what was acknowledged
 survives a power cut, not only a kill. WAL's default, NORMAL, syncs at checkpoints alone and would
@@ -18,9 +20,10 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -40,6 +43,8 @@ WRITE_WAIT_S = 10.0
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
+Result = TypeVar("Result")
+
 _WRITES = "samovar_writes"
 """Execution option: transactions of this connection write."""
 
@@ -47,9 +52,13 @@ _WRITES = "samovar_writes"
 class Database:
     """An open database, at the newest schema."""
 
-    def __init__(self, engine: AsyncEngine, write_wait_s: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, write_wait_s: float, in_thread: sa.Engine | None
+    ) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{_WRITES: True})
+        self._in_thread = in_thread
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._write_turn = asyncio.Lock()
         self._write_wait_s = write_wait_s
 
@@ -65,7 +74,8 @@ class Database:
             if isinstance(where, Path)
             else sa.make_url(where)
         )
-        database = cls(_engine(url, write_wait_s), write_wait_s)
+        engine = _engine(url, write_wait_s)
+        database = cls(engine, write_wait_s, _threads_engine(url, write_wait_s))
         try:
             async with database.read() as connection:
                 at_head = await connection.run_sync(check_revision)
@@ -80,6 +90,14 @@ class Database:
     async def close(self) -> None:
         """Let go of every connection. Idempotent."""
         await self._reader.dispose()
+        if self._in_thread is not None:
+            self._in_thread.dispose()
+        self._thread.shutdown()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may work with it at the same time (PostgreSQL)."""
+        return self._in_thread is None
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -94,15 +112,39 @@ class Database:
 
         When cancelled, either all of it or nothing has happened.
         """
+        async with self._turn():
+            with _as_platform_errors():
+                async with self._writer.begin() as connection:
+                    yield connection
+
+    async def transact(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run `work` in a transaction, as `write` does: durable when this has returned."""
+        engine = self._in_thread
+        if engine is None:
+            async with self.write() as connection:
+                return await connection.run_sync(work)
+
+        def run() -> Result:
+            with _as_platform_errors(), engine.begin() as connection:
+                return work(connection)
+
+        async with self._turn():
+            running = asyncio.get_running_loop().run_in_executor(self._thread, run)
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait([running])  # the turn is its until it has ended
+                raise
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._write_wait_s):
                 await self._write_turn.acquire()
         except TimeoutError as error:
             raise _unavailable("too many writes are waiting") from error
         try:
-            with _as_platform_errors():
-                async with self._writer.begin() as connection:
-                    yield connection
+            yield
         finally:
             self._write_turn.release()
 
@@ -137,12 +179,35 @@ def _engine(url: sa.URL, write_wait_s: float) -> AsyncEngine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
-        # No implicit transactions by Python's driver: `_begin` says when one begins.
-        connect_args={"isolation_level": None, "timeout": write_wait_s},
+        connect_args=_sqlite_arguments(write_wait_s),
     )
-    sa.event.listen(engine.sync_engine, "connect", _configure)
-    sa.event.listen(engine.sync_engine, "begin", _begin)
+    _listen(engine.sync_engine)
     return engine
+
+
+def _threads_engine(url: sa.URL, write_wait_s: float) -> sa.Engine | None:
+    """SQLite without asyncio, to be used in a thread; None for other databases."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    engine = sa.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, **_sqlite_arguments(write_wait_s)},
+        execution_options={_WRITES: True},
+    )
+    _listen(engine)
+    return engine
+
+
+def _sqlite_arguments(write_wait_s: float) -> dict[str, Any]:
+    # No implicit transactions by Python's driver: `_begin` says when one begins.
+    return {"isolation_level": None, "timeout": write_wait_s}
+
+
+def _listen(engine: sa.Engine) -> None:
+    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "begin", _begin)
 
 
 def _make_file(path: Path) -> None:

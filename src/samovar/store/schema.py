@@ -139,8 +139,14 @@ events = sa.Table(
     sa.Column("died_at", sa.Double),
     sa.Column("holder", sa.Text),  # null: it may be taken
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("details", sa.JSON, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),  # JSON; see event_rows.py
     sa.Index("ix_events_holder", "holder", "queue", "due_at"),
+    sa.Index(
+        "ix_events_died_at",
+        "died_at",
+        sqlite_where=sa.text("died_at IS NOT NULL"),
+        postgresql_where=sa.text("died_at IS NOT NULL"),
+    ),
 )
 
 event_queues = sa.Table(

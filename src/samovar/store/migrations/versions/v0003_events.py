@@ -30,10 +30,17 @@ def _events() -> None:
         sa.Column("died_at", sa.Double),
         sa.Column("holder", sa.Text),
         sa.Column("payload", sa.LargeBinary, nullable=False),
-        sa.Column("details", sa.JSON, nullable=False),
+        sa.Column("details", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
     op.create_index("ix_events_holder", "events", ["holder", "queue", "due_at"])
+    op.create_index(
+        "ix_events_died_at",
+        "events",
+        ["died_at"],
+        sqlite_where=sa.text("died_at IS NOT NULL"),
+        postgresql_where=sa.text("died_at IS NOT NULL"),
+    )
     op.create_table(
         "event_queues",
         sa.Column("queue", NAME, nullable=False),

@@ -1,0 +1,73 @@
+"""Builds the events role: what brings events to their targets, polls event sources, and fires
+schedules. `wiring.py` enters it when it can invoke, and leaves it before that ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from samovar.clock import Clock
+from samovar.config import Config
+from samovar.events.dispatcher import Dispatcher
+from samovar.events.targets import ReservedConcurrency, Targets
+from samovar.events.turns import Turns
+from samovar.events.verdict import Rules
+from samovar.model.event import Event, function_of_arn
+from samovar.ports import EventQueue, Invoker
+from samovar.store.database import Database
+from samovar.store.event_writes import MIB, EventBounds
+from samovar.store.events import SqlEventStore
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRole:
+    """What the rest of the platform needs of the events role."""
+
+    queue: EventQueue
+    store: SqlEventStore
+    dispatcher: Dispatcher
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin nothing more; let what runs end within so many seconds, give back the rest."""
+        await self.dispatcher.drain(timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def events_role(
+    config: Config,
+    database: Database,
+    invoker: Invoker,
+    reserved_concurrency: ReservedConcurrency,
+    clock: Clock,
+) -> AsyncIterator[EventsRole]:
+    """The events role, at work."""
+    bounds = EventBounds(
+        queue_events=config.event_queue_events,
+        queue_bytes=config.event_queue_mib * MIB,
+        all_bytes=config.event_store_mib * MIB,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqlEventStore(database, bounds))
+
+        def bound_of(queue: str) -> int:
+            named = function_of_arn(queue)
+            reserved = reserved_concurrency(named[0]) if named is not None else None
+            return min(config.event_concurrency, reserved or config.event_concurrency)
+
+        async def rules_of(_event: Event) -> Rules:
+            # Destinations: rules come from event invoke configs here, and a sender below.
+            return Rules()
+
+        dispatcher = Dispatcher(
+            store,
+            Targets(invoker, None, reserved_concurrency),
+            rules_of,
+            Turns(bound_of, config.events_at_once),
+            clock,
+            shared=database.is_shared,
+        )
+        await stack.enter_async_context(dispatcher)
+        # Event sources: the reconciler and its pollers are entered here.
+        # Schedules: what fires them is entered here.
+        yield EventsRole(store, store, dispatcher)

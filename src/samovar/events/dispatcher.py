@@ -1,0 +1,245 @@
+"""Takes events that are due and brings each to its target, at least once.
+
+How this works. One loop (`_pump`) takes events from the store, queue by queue as `turns.py` says,
+and starts a task for each. A new event that may begin at once is not even taken: it is written as
+held by this dispatcher already (`claim`), and begins as soon as it is durable. After an attempt
+`verdict.py` says what becomes of the event, and that is written, if the event is still ours. When
+nothing is due the loop sleeps until something is, or is told of something new.
+
+What is in memory is what is under way: never more than the windows allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from samovar.clock import Clock
+from samovar.events.lease import Lease
+from samovar.events.targets import Targets
+from samovar.events.turns import Turns
+from samovar.events.verdict import Attempt, NotBegun, Rules, verdict
+from samovar.model.errors import PlatformError
+from samovar.model.event import Event, function_of_arn
+from samovar.ports import EventStore, Taken, Verdict
+from samovar.telemetry.log import get_logger
+
+log = get_logger("events")
+
+LOOK_AGAIN_S = 60.0
+"""So often the store is asked what is due, should a message from another server be lost."""
+
+TRY_AGAIN_S = 1.0
+"""The pause before a write is tried again that the store could not make."""
+
+RulesOf = Callable[[Event], Awaitable[Rules]]
+"""What applies to an event. Raises `PlatformError` where that cannot be found out now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    event: Event
+    holder: str
+    epoch: int
+
+
+class Dispatcher:
+    """Use as an async context manager: its tasks live inside. An `EventKeeper`."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        targets: Targets,
+        rules_of: RulesOf,
+        turns: Turns,
+        clock: Clock,
+        *,
+        shared: bool = False,
+    ) -> None:
+        """`shared`: other servers may hold events of this store."""
+        self._store = store
+        self._targets = targets
+        self._rules_of = rules_of
+        self._turns = turns
+        self._clock = clock
+        self._shared = shared
+        self._lease = Lease(store)
+        self._tasks = asyncio.TaskGroup()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._at_rest = asyncio.Event()
+        self._over = False
+
+    async def __aenter__(self) -> Dispatcher:
+        self._store.attach(self)
+        await self._store.sweep(everybody=not self._shared)
+        await self._lease.begin()
+        await self._tasks.__aenter__()
+        self._tasks.create_task(self._lease.keep(self._stop), name="event-lease")
+        self._tasks.create_task(self._pump(), name="event-pump")
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.drain(0)
+        await self._tasks.__aexit__(None, None, None)
+        await self._lease.end()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take nothing more; let what runs end within so many seconds, and give back the rest."""
+        self._stop.set()
+        self._news.set()
+        self._rest_if_idle()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._at_rest.wait()
+        except TimeoutError:
+            self._over = True
+            for attempt in list(self._attempts):
+                attempt.cancel()
+
+    # ------------------------------------------------------------ the store's keeper
+
+    def claim(self, event: Event) -> str | None:
+        """See `stores.EventKeeper`."""
+        token = self._lease.token
+        if token is None or self._stop.is_set():
+            return None
+        now = self._clock.now()
+        return token if self._turns.claim(event.queue, event.due_at, now) else None
+
+    def begin(self, event: Event, holder: str) -> None:
+        """See `stores.EventKeeper`."""
+        if self._over:  # its holder gives it back, with all that it holds
+            self._turns.done(event.queue)
+            return
+        held = _Held(event, holder, self._turns.epoch(event.queue))
+        task = self._tasks.create_task(self._bring(held))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    def unclaim(self, event: Event) -> None:
+        """See `stores.EventKeeper`."""
+        self._done(event.queue)
+
+    def waiting(self, queue: str, due_at: float) -> None:
+        """See `stores.EventKeeper`."""
+        self._turns.waiting(queue, due_at)
+        self._news.set()
+
+    # ------------------------------------------------------------ taking
+
+    async def _pump(self) -> None:
+        look_at = self._clock.now()
+        while not self._stop.is_set():
+            self._news.clear()
+            now = self._clock.now()
+            if look_at <= now:
+                look_at = now + LOOK_AGAIN_S
+                await self._look(now)
+            token = self._lease.token
+            if token is None:
+                wake_at = now + TRY_AGAIN_S
+            else:
+                await self._take_turns(token)
+                wake_at = min(look_at, self._turns.next_at() or look_at)
+            await self._clock.until(wake_at, or_when=self._news)
+
+    async def _look(self, now: float) -> None:
+        try:
+            due = await self._store.due()
+        except PlatformError as error:
+            log.warning("the event queues could not be read", error=str(error))
+            return
+        for queue, due_at in due.items():
+            self._turns.waiting(queue, due_at)
+
+    async def _take_turns(self, token: str) -> None:
+        """All of them at once, so that they share a transaction."""
+        now = self._clock.now()
+        async with asyncio.TaskGroup() as takes:
+            while (turn := self._turns.next(now)) is not None:
+                takes.create_task(self._take(token, *turn, now))
+
+    async def _take(self, token: str, queue: str, limit: int, now: float) -> None:
+        try:
+            taken = await self._store.take(token, queue, limit, now)
+        except PlatformError as error:
+            log.warning("events could not be taken", queue=queue, error=str(error))
+            taken = Taken((), now + TRY_AGAIN_S)
+        next_due_at = taken.next_due_at
+        if not taken.events and next_due_at is not None:  # somebody else was faster
+            next_due_at = max(next_due_at, now + TRY_AGAIN_S)
+        self._turns.took(queue, limit, len(taken.events), next_due_at)
+        for event in taken.events:
+            self.begin(event, token)
+
+    # ------------------------------------------------------------ attempts
+
+    async def _bring(self, held: _Held) -> None:
+        event = held.event
+        try:
+            rules, attempt = await self._attempt(event)
+            lasting = not isinstance(attempt, NotBegun) or attempt.lasting
+            if self._stop.is_set() and not lasting:
+                await self._store.give_back(held.holder, event)
+                return
+            now = self._clock.now()
+            self._learn(held, lasting, now)
+            await self._settle(held, verdict(event, attempt, rules, now))
+        except PlatformError as error:  # its holder gives it back, with all that it holds
+            log.warning("an event was not given back", event_id=event.id, error=str(error))
+        finally:
+            self._done(event.queue)
+
+    async def _attempt(self, event: Event) -> tuple[Rules, Attempt]:
+        try:
+            rules = await self._rules_of(event)
+        except PlatformError as error:
+            return Rules(), NotBegun(str(error))
+        max_age_s = (event.policy or rules).max_age_s
+        if self._clock.now() - event.accepted_at > max_age_s:
+            return rules, NotBegun("EventAgeExceeded", lasting=True)
+        return rules, await self._targets.attempt(event)
+
+    def _learn(self, held: _Held, begun: bool, now: float) -> None:
+        """Whether its queue has room. What is sent says nothing of the function's room."""
+        if function_of_arn(held.event.target) is None:
+            return
+        if begun:
+            self._turns.begun(held.event.queue, held.epoch)
+        else:
+            self._turns.throttled(held.event.queue, held.epoch, now)
+
+    async def _settle(self, held: _Held, outcome: Verdict) -> None:
+        """Write what becomes of an event, however often that takes."""
+        while True:
+            try:
+                if not await self._store.settle(held.holder, held.event, outcome):
+                    log.warning("an event was lost to another holder", event_id=held.event.id)
+                return
+            except PlatformError as error:
+                log.warning(
+                    "the end of an event was not written", event_id=held.event.id, error=str(error)
+                )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRY_AGAIN_S):
+                    await self._stop.wait()
+                    return  # its holder gives it back, with all that it holds
+
+    def _done(self, queue: str) -> None:
+        self._turns.done(queue)
+        self._news.set()
+        self._rest_if_idle()
+
+    def _rest_if_idle(self) -> None:
+        if self._stop.is_set() and not self._turns.under_way:
+            self._at_rest.set()

@@ -1,0 +1,212 @@
+"""Events in SQL: the `EventStore` of `ports.py`. All writes go through one group commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from samovar.model.event import Event
+from samovar.ports import EventKeeper, Taken, Verdict
+from samovar.store.database import Database
+from samovar.store.event_rows import event_from
+from samovar.store.event_writes import (
+    Accept,
+    EventBounds,
+    EventWrite,
+    New,
+    Other,
+    Settle,
+    Settled,
+    perform,
+)
+from samovar.store.group_commit import GroupCommit
+
+_RENEW = sa.text("UPDATE event_holders SET deadline = :deadline WHERE holder = :holder")
+_BE_HOLDER = sa.text("INSERT INTO event_holders (holder, deadline) VALUES (:holder, :deadline)")
+_FORGET_HOLDER = sa.text("DELETE FROM event_holders WHERE holder = :holder")
+_FORGET_LATE = sa.text("DELETE FROM event_holders WHERE deadline <= :now")
+_FORGET_ALL = sa.text("DELETE FROM event_holders")
+_LET_GO_ALL = sa.text("UPDATE events SET holder = NULL WHERE holder = :holder")
+_LET_GO = sa.text("UPDATE events SET holder = NULL WHERE id = :id AND holder = :holder")
+_LET_GO_LOST = sa.text(
+    "UPDATE events SET holder = NULL WHERE holder IS NOT NULL "
+    "AND holder NOT IN (SELECT holder FROM event_holders)"
+)
+_DUE = sa.text(
+    "SELECT queue, (SELECT MIN(due_at) FROM events WHERE holder IS NULL "
+    "AND events.queue = event_queues.queue AND due_at IS NOT NULL) AS due_at "
+    "FROM event_queues WHERE events > 0"
+)
+_TAKE = (
+    "UPDATE events SET holder = :holder WHERE id IN (SELECT id FROM events WHERE holder IS NULL "
+    "AND queue = :queue AND due_at <= :now ORDER BY due_at LIMIT :limit{lock}) "
+    "AND EXISTS (SELECT 1 FROM event_holders WHERE holder = :holder) "
+    "RETURNING *"
+)
+_TAKE_ALONE = sa.text(_TAKE.format(lock=""))
+_TAKE_SHARED = sa.text(_TAKE.format(lock=" FOR UPDATE SKIP LOCKED"))
+_NEXT_DUE = sa.text(
+    "SELECT MIN(due_at) FROM events WHERE holder IS NULL AND queue = :queue AND due_at IS NOT NULL"
+)
+_CLOCK = sa.text("SELECT EXTRACT(EPOCH FROM clock_timestamp())")
+
+Result = TypeVar("Result")
+
+
+class SqlEventStore:
+    """The `EventStore` over a `Database`. Use as an async context manager."""
+
+    def __init__(self, database: Database, bounds: EventBounds | None = None) -> None:
+        self._database = database
+        self._keeper: EventKeeper | None = None
+        in_bounds = partial(perform, bounds=bounds or EventBounds())
+        self._writes = GroupCommit[EventWrite](database, in_bounds, self._written)
+
+    async def __aenter__(self) -> SqlEventStore:
+        await self._writes.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._writes.__aexit__(kind, error, traceback)
+
+    def attach(self, keeper: EventKeeper) -> None:
+        """See the port."""
+        self._keeper = keeper
+
+    # ------------------------------------------------------------ events
+
+    async def accept(self, *events: Event) -> None:
+        """See the port."""
+        write = Accept([self._new(event) for event in events])
+        await self._writes.submit(write, sum(len(event.payload) for event in events))
+
+    async def settle(self, holder: str, event: Event, verdict: Verdict) -> bool:
+        """See the port."""
+        follow_ups = [self._new(follow_up) for follow_up in verdict.follow_ups]
+        size_bytes = sum(len(new.event.payload) for new in follow_ups)
+        write = Settle(holder, event, verdict, follow_ups)
+        settled: Settled = await self._writes.submit(write, size_bytes)
+        return settled.ours
+
+    async def take(self, holder: str, queue: str, limit: int, now: float) -> Taken:
+        """See the port."""
+        parameters = {"holder": holder, "queue": queue, "limit": limit, "now": now}
+
+        def work(connection: sa.Connection) -> Taken:
+            alone = connection.dialect.name == "sqlite"
+            rows = connection.execute(_TAKE_ALONE if alone else _TAKE_SHARED, parameters).all()
+            next_due = connection.execute(_NEXT_DUE, {"queue": queue}).scalar_one()
+            events = sorted(map(event_from, rows), key=lambda event: event.due_at)
+            return Taken(events, next_due)
+
+        return await self._write(work)
+
+    async def give_back(self, holder: str, event: Event) -> None:
+        """See the port."""
+        parameters = {"holder": holder, "id": event.id}
+        hit = await self._write(lambda c: c.execute(_LET_GO, parameters).rowcount)
+        if hit:
+            self._tell(event.queue, event.due_at)
+
+    async def due(self) -> Mapping[str, float]:
+        """See the port."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_DUE)).all()
+        return {row.queue: row.due_at for row in rows if row.due_at is not None}
+
+    # ------------------------------------------------------------ holders
+
+    async def hold(self, holder: str, lease_s: float) -> None:
+        """See the port."""
+
+        def work(connection: sa.Connection) -> None:
+            deadline = _real_now(connection) + lease_s
+            connection.execute(_BE_HOLDER, {"holder": holder, "deadline": deadline})
+
+        await self._write(work)
+
+    async def renew(self, holder: str, lease_s: float) -> bool:
+        """See the port."""
+
+        def work(connection: sa.Connection) -> bool:
+            deadline = _real_now(connection) + lease_s
+            renewed = connection.execute(_RENEW, {"holder": holder, "deadline": deadline})
+            return renewed.rowcount == 1
+
+        return await self._write(work)
+
+    async def sweep(self, *, everybody: bool = False) -> int:
+        """See the port."""
+
+        def work(connection: sa.Connection) -> int:
+            if everybody:
+                connection.execute(_FORGET_ALL)
+            else:
+                connection.execute(_FORGET_LATE, {"now": _real_now(connection)})
+            return connection.execute(_LET_GO_LOST).rowcount
+
+        return await self._write(work)
+
+    async def leave(self, holder: str) -> None:
+        """See the port."""
+
+        def work(connection: sa.Connection) -> None:
+            connection.execute(_FORGET_HOLDER, {"holder": holder})
+            connection.execute(_LET_GO_ALL, {"holder": holder})
+
+        await self._write(work)
+
+    # ------------------------------------------------------------ inside
+
+    async def _write(self, work: Callable[[sa.Connection], Result]) -> Result:
+        result: Result = await self._writes.submit(Other(work))
+        return result
+
+    def _new(self, event: Event) -> New:
+        return New(event, self._keeper.claim(event) if self._keeper is not None else None)
+
+    def _written(self, write: EventWrite, result: Any) -> None:
+        """Tell the keeper what a write has come to."""
+        match write, result:
+            case Other(), _:
+                return
+            case Accept(news), list():
+                self._kept(news, result)
+            case Settle(_, event, verdict, follow_ups), Settled(ours=True):
+                if verdict.again is not None:
+                    self._tell(event.queue, verdict.again.due_at)
+                self._kept(follow_ups, result.fresh)
+            case (Accept(news), _) | (Settle(follow_ups=news), _):
+                self._kept(news, [False] * len(news))
+
+    def _kept(self, news: Sequence[New], fresh: Sequence[bool]) -> None:
+        for new, is_new in zip(news, fresh, strict=True):
+            if new.holder is None:
+                if is_new:
+                    self._tell(new.event.queue, new.event.due_at)
+            elif self._keeper is not None:
+                if is_new:
+                    self._keeper.begin(new.event, new.holder)
+                else:
+                    self._keeper.unclaim(new.event)
+
+    def _tell(self, queue: str, due_at: float) -> None:
+        if self._keeper is not None:
+            self._keeper.waiting(queue, due_at)
+
+
+def _real_now(connection: sa.Connection) -> float:
+    """What deadlines of holders go by: one clock for all who share the database."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(_CLOCK).scalar_one())
