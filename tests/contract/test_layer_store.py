@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +21,8 @@ CREATED = dt.datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LayerStore]:
-    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path}/state.db")
-    yield SqlLayerStore(database)
-    await database.close()
+def store(database: Database) -> LayerStore:
+    return SqlLayerStore(database)
 
 
 def layer_id(name: str = "tea", account: str = ACCOUNT, region: str = REGION) -> LayerId:
