@@ -46,15 +46,16 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Keep new events, all or none. Results in whether each was new."""
+    """Keep new events, all or none. Results in a `Written`."""
 
     news: Sequence[New]
+    change: Callable[[sa.Connection], bool] | None = None
+    """Made along with them; they are kept only if it returns true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Write what becomes of an event, if `holder` has it. Results in whether it had, and whether
-    each of the follow-ups was new."""
+    """Write what becomes of an event, if `holder` has it. Results in a `Written`."""
 
     holder: str
     event: Event
@@ -73,10 +74,10 @@ EventWrite = Accept | Settle | Other
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """See `Settle`."""
+class Written:
+    """What came of a write: whether it was made, and whether each of its new events was new."""
 
-    ours: bool
+    made: bool
     fresh: Sequence[bool] = ()
 
 
@@ -120,13 +121,13 @@ class _Group:
         ours = self._end([write for _, write in settles])
         for (i, write), was_ours in zip(settles, ours, strict=True):
             fresh = self._insert(write.follow_ups) if was_ours else ()
-            results[i] = Settled(was_ours, fresh)
+            results[i] = Written(was_ours, fresh)
         for i, other in enumerate(writes):
             if isinstance(other, Other):
                 results[i] = other.work(self._connection)
         accepts = [(i, write) for i, write in enumerate(writes) if isinstance(write, Accept)]
-        for i, fresh_or_error in self._accept(accepts):
-            results[i] = fresh_or_error
+        for i, written_or_error in self._accept(accepts):
+            results[i] = written_or_error
         self._count()
         return results
 
@@ -149,7 +150,7 @@ class _Group:
 
     def _accept(
         self, accepts: Sequence[tuple[int, Accept]]
-    ) -> Iterable[tuple[int, Sequence[bool] | PlatformError]]:
+    ) -> Iterable[tuple[int, Written | PlatformError]]:
         if not accepts:
             return
         queues = sorted({new.event.queue for _, write in accepts for new in write.news})
@@ -157,13 +158,15 @@ class _Group:
         admitted: list[tuple[int, Accept]] = []
         for i, write in accepts:
             refusal = room.admit([new.event for new in write.news])
-            if refusal is None:
-                admitted.append((i, write))
-            else:
+            if refusal is not None:
                 yield i, refusal
+            elif write.change is not None and not write.change(self._connection):
+                yield i, Written(False)
+            else:
+                admitted.append((i, write))
         fresh = iter(self._insert([new for _, write in admitted for new in write.news]))
         for i, write in admitted:
-            yield i, [next(fresh) for _ in write.news]
+            yield i, Written(True, [next(fresh) for _ in write.news])
 
     def _insert(self, news: Sequence[New]) -> list[bool]:
         rows = [event_row(new.event, new.holder) for new in news]
@@ -217,8 +220,8 @@ class _Group:
 
 
 class _Room:
-    """Who may still come in. Events that turn out to be there already count as if they were new:
-    this is a bound, and the counts that are kept are exact."""
+    """Who may still come in. Events that turn out to be there already, or not to be wanted, count
+    as if they were new: this is a bound, and the counts that are kept are exact."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from samovar.store.event_writes import (
     New,
     Other,
     Settle,
-    Settled,
+    Written,
     perform,
 )
 from samovar.store.group_commit import GroupCommit
@@ -87,16 +87,21 @@ class SqlEventStore:
 
     async def accept(self, *events: Event) -> None:
         """See the port."""
-        write = Accept([self._new(event) for event in events])
-        await self._writes.submit(write, sum(len(event.payload) for event in events))
+        await self._accept(None, events)
+
+    async def accept_if(self, change: Callable[[sa.Connection], bool], *events: Event) -> bool:
+        """Accept events in one transaction with a change of something else, if that returns true;
+        where their queue is full it is not made. `change` runs in another thread, and must not
+        have written anything when it returns false."""
+        return await self._accept(change, events)
 
     async def settle(self, holder: str, event: Event, verdict: Verdict) -> bool:
         """See the port."""
         follow_ups = [self._new(follow_up) for follow_up in verdict.follow_ups]
         size_bytes = sum(len(new.event.payload) for new in follow_ups)
         write = Settle(holder, event, verdict, follow_ups)
-        settled: Settled = await self._writes.submit(write, size_bytes)
-        return settled.ours
+        written: Written = await self._writes.submit(write, size_bytes)
+        return written.made
 
     async def take(self, holder: str, queue: str, limit: int, now: float) -> Taken:
         """See the port."""
@@ -168,6 +173,14 @@ class SqlEventStore:
 
     # ------------------------------------------------------------ inside
 
+    async def _accept(
+        self, change: Callable[[sa.Connection], bool] | None, events: Sequence[Event]
+    ) -> bool:
+        write = Accept([self._new(event) for event in events], change)
+        size_bytes = sum(len(event.payload) for event in events)
+        written: Written = await self._writes.submit(write, size_bytes)
+        return written.made
+
     async def _write(self, work: Callable[[sa.Connection], Result]) -> Result:
         result: Result = await self._writes.submit(Other(work))
         return result
@@ -177,17 +190,13 @@ class SqlEventStore:
 
     def _written(self, write: EventWrite, result: Any) -> None:
         """Tell the keeper what a write has come to."""
-        match write, result:
-            case Other(), _:
-                return
-            case Accept(news), list():
-                self._kept(news, result)
-            case Settle(_, event, verdict, follow_ups), Settled(ours=True):
-                if verdict.again is not None:
-                    self._tell(event.queue, verdict.again.due_at)
-                self._kept(follow_ups, result.fresh)
-            case (Accept(news), _) | (Settle(follow_ups=news), _):
-                self._kept(news, [False] * len(news))
+        if isinstance(write, Other):
+            return
+        news = write.news if isinstance(write, Accept) else write.follow_ups
+        written = result if isinstance(result, Written) else Written(False)
+        if isinstance(write, Settle) and written.made and write.verdict.again is not None:
+            self._tell(write.event.queue, write.verdict.again.due_at)
+        self._kept(news, written.fresh if written.made else [False] * len(news))
 
     def _kept(self, news: Sequence[New], fresh: Sequence[bool]) -> None:
         for new, is_new in zip(news, fresh, strict=True):
