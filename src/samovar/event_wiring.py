@@ -3,19 +3,24 @@ schedules. `wiring.py` enters it when it can invoke, and leaves it before that e
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from samovar.clock import Clock
 from samovar.config import Config
+from samovar.events.clients import AwsClients
 from samovar.events.dispatcher import Dispatcher
+from samovar.events.sources.reconciler import Reconciler
+from samovar.events.sources.registry import source_kinds
 from samovar.events.targets import ReservedConcurrency, Targets
 from samovar.events.turns import Turns
 from samovar.events.verdict import Rules
 from samovar.model.event import Event, function_of_arn
 from samovar.ports import EventQueue, Invoker
 from samovar.store.database import Database
+from samovar.store.event_sources import SqlEventSourceStore
 from samovar.store.event_writes import MIB, EventBounds
 from samovar.store.events import SqlEventStore
 
@@ -27,10 +32,14 @@ class EventsRole:
     queue: EventQueue
     store: SqlEventStore
     dispatcher: Dispatcher
+    source_store: SqlEventSourceStore
+    sources: Reconciler
 
     async def drain(self, timeout_s: float) -> None:
         """Begin nothing more; let what runs end within so many seconds, give back the rest."""
-        await self.dispatcher.drain(timeout_s)
+        async with asyncio.TaskGroup() as drains:
+            drains.create_task(self.sources.drain(timeout_s))
+            drains.create_task(self.dispatcher.drain(timeout_s))
 
 
 @contextlib.asynccontextmanager
@@ -68,6 +77,9 @@ async def events_role(
             shared=database.is_shared,
         )
         await stack.enter_async_context(dispatcher)
-        # Event sources: the reconciler and its pollers are entered here.
+        clients = await stack.enter_async_context(AwsClients(config))
+        source_store = SqlEventSourceStore(database)
+        sources = Reconciler(source_store, invoker, store, source_kinds(clients), clock)
+        await stack.enter_async_context(sources.polling())
         # Schedules: what fires them is entered here.
-        yield EventsRole(store, store, dispatcher)
+        yield EventsRole(store, store, dispatcher, source_store, sources)

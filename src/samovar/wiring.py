@@ -160,6 +160,8 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         control = Control(
             store=store,
             layers=layers,
+            event_sources=events.source_store,
+            sources=events.sources,
             code=code,
             inspect=check_package,
             logs=logs,

@@ -11,6 +11,7 @@ import pytest
 from tests.aws.functions import FunctionFactory, clients_of
 from tests.aws.layers import LayerFactory
 from tests.aws.moto_server import Moto, running_moto
+from tests.aws.sources import Mappings
 from tests.server import Server, running
 
 
@@ -47,6 +48,14 @@ def make_moto_function(
     factory = FunctionFactory(moto_lambda, prefix, moto_server.newest_runtime())
     yield factory
     factory.close()
+
+
+@pytest.fixture
+def mappings(moto_lambda: Any, moto_server: Server) -> Iterator[Mappings]:
+    """Makes event source mappings on that server; they are deleted after the test."""
+    made = Mappings(moto_lambda, moto_server)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -28,7 +28,12 @@ from samovar.model.function import FunctionVersion
 
 
 class SourceError(Exception):
-    """A source that is not there, does not answer, or refuses us; the message is shown."""
+    """A source that is not there, does not answer, or refuses us; the message is shown. `code` is
+    what AWS calls the error; None: there was no answer."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Ending(StrEnum):

@@ -71,28 +71,29 @@ class Reconciler:
         self._ending = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def polling(self, drain_timeout_s: float) -> AsyncIterator[None]:
-        """Poll for as long as the block runs. At its end pollers have so long to come to theirs."""
+    async def polling(self) -> AsyncIterator[None]:
+        """Poll for as long as the block runs; `drain` before its end."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep(tasks))
             tasks.create_task(self._write_results())
             try:
                 yield
             finally:
-                self.stop_polling()
-                pollers = [running.task for running in self._running.values()]
-                if pollers:
-                    await asyncio.wait(pollers, timeout=drain_timeout_s)
-                for poller in pollers:
-                    poller.cancel()
+                await self.drain(0)
 
-    def stop_polling(self) -> None:
-        """Fetch nothing more, for good: the server is about to stop. Does not wait."""
+    async def drain(self, timeout_s: float) -> None:
+        """Fetch nothing more, for good; let pollers come to their ends within so many seconds, and
+        end the others. Idempotent."""
         self._ending.set()
         self._changed.set()
         self._reported.set()
+        pollers = [running.task for running in self._running.values()]
         for running in self._running.values():
             running.feed.stopping.set()
+        if pollers:
+            _, late = await asyncio.wait(pollers, timeout=timeout_s)
+            for poller in late:
+                poller.cancel()
 
     # ------------------------------------------------------------ the port
 

@@ -13,7 +13,16 @@ from samovar.frontend.auth import Caller
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.model.function import FunctionId
-from samovar.ports import CodeStore, FunctionStore, LayerStore, LogStore, Manager, PackageInspector
+from samovar.ports import (
+    CodeStore,
+    EventSources,
+    EventSourceStore,
+    FunctionStore,
+    LayerStore,
+    LogStore,
+    Manager,
+    PackageInspector,
+)
 
 Params = Mapping[str, Any]
 """A request's members, parsed and validated from the service model."""
@@ -40,6 +49,8 @@ class Control:
 
     store: FunctionStore
     layers: LayerStore
+    event_sources: EventSourceStore
+    sources: EventSources
     code: CodeStore
     inspect: PackageInspector
     logs: LogStore

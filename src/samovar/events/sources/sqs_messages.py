@@ -1,0 +1,123 @@
+"""The messages that a queue's poller holds: received, and not dealt with yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from samovar.events.sources.aws_request import ask
+from samovar.events.sources.poller import SourceError
+from samovar.events.sources.record import Record
+from samovar.events.sources.sqs_message import Message, read_message
+from samovar.telemetry.log import get_logger
+
+log = get_logger("events.sqs")
+
+MAX_BATCH = 10
+"""Messages that one request deletes, or changes."""
+
+SHORTEST_VISIBILITY_S = 10
+RENEWALS = 3
+"""In the time that a renewal lasts: two may fail."""
+
+DELETE_ATTEMPTS = 3
+
+
+class HeldMessages:
+    """Keeps messages invisible to others until they are deleted, put back or let go."""
+
+    def __init__(self, client: Any, url: str, visibility_s: int) -> None:
+        self._client = client
+        self._url = url
+        self._visibility_s = max(visibility_s, SHORTEST_VISIBILITY_S)
+        self._held: dict[str, Message] = {}
+        self.size_bytes = 0
+
+    async def receive(self, queue_arn: str, count: int, wait_s: int) -> list[Record]:
+        """Up to so many messages, which are held from now on. Raises `SourceError`."""
+        answer = await ask(
+            self._client.receive_message,
+            QueueUrl=self._url,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            MaxNumberOfMessages=count,
+            VisibilityTimeout=self._visibility_s,
+            WaitTimeSeconds=wait_s,
+        )
+        found = answer.get("Messages")
+        messages = found[:MAX_BATCH] if isinstance(found, list) else []
+        read = [read_message(each, queue_arn) for each in messages if isinstance(each, dict)]
+        records = []
+        for message in read:
+            if message is None:
+                continue
+            if message.record.id not in self._held:
+                records.append(message.record)
+                self.size_bytes += len(message.record.json)
+            self._held[message.record.id] = message  # the newest receipt is the one that counts
+        return records
+
+    def trace_id(self, records: Iterable[Record]) -> str | None:
+        """The trace that the first of them, that has one, belongs to."""
+        return next(filter(None, (self._held[record.id].trace_id for record in records)), None)
+
+    async def renew_until_cancelled(self) -> None:
+        """Keep invisible what is held."""
+        while True:
+            await asyncio.sleep(self._visibility_s / RENEWALS)
+            for some in _in_tens(list(self._held.values())):
+                try:
+                    await self._change_visibility(some, self._visibility_s)
+                except SourceError as error:
+                    log.warning("messages could not be kept invisible", error=str(error))
+
+    async def delete(self, records: Sequence[Record]) -> None:
+        """They have been dealt with. Raises `SourceError`; they appear again then."""
+        for some in _in_tens(self._pop(records)):
+            entries = _entries(some)
+            for attempt in range(1, DELETE_ATTEMPTS + 1):
+                try:
+                    answer = await ask(
+                        self._client.delete_message_batch, QueueUrl=self._url, Entries=entries
+                    )
+                except SourceError:
+                    if attempt == DELETE_ATTEMPTS:
+                        raise
+                    continue
+                failed = {each.get("Id") for each in answer.get("Failed") or ()}
+                entries = [entry for entry in entries if entry["Id"] in failed]
+                if not entries:
+                    break
+            else:
+                log.warning("messages could not be deleted", count=len(entries))
+
+    async def put_back(self, records: Sequence[Record]) -> None:
+        """Make them visible to everybody at once: they were not begun."""
+        for some in _in_tens(self._pop(records)):
+            await self._change_visibility(some, 0)
+
+    def let_go(self, records: Sequence[Record]) -> None:
+        """They appear again by themselves."""
+        self._pop(records)
+
+    def _pop(self, records: Sequence[Record]) -> list[Message]:
+        popped = [self._held.pop(record.id) for record in records if record.id in self._held]
+        self.size_bytes -= sum(len(message.record.json) for message in popped)
+        return popped
+
+    async def _change_visibility(self, messages: Sequence[Message], visibility_s: int) -> None:
+        entries = [entry | {"VisibilityTimeout": visibility_s} for entry in _entries(messages)]
+        await ask(self._client.change_message_visibility_batch, QueueUrl=self._url, Entries=entries)
+
+
+def _entries(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [
+        {"Id": str(number), "ReceiptHandle": message.receipt}
+        for number, message in enumerate(messages)
+    ]
+
+
+def _in_tens(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    for at in range(0, len(messages), MAX_BATCH):
+        yield messages[at : at + MAX_BATCH]
