@@ -80,6 +80,10 @@ class Config:
     """Their payloads."""
     event_store_mib: int = 10240
     """The payloads of all events that wait."""
+    dead_events: int = 100_000
+    """Events that are kept because they failed for good; the oldest make room."""
+    dead_event_days: float = 14.0
+    """How long they are kept."""
     queue_timeout_s: float = 60.0
     """How long a request may wait for room for an instance. (For the init phase of one that has
     room it waits as long as that may take.)"""
@@ -169,6 +173,8 @@ class Config:
             ("event_queue_events", 1, 1_000_000_000),
             ("event_queue_mib", 1, 1 << 24),
             ("event_store_mib", 1, 1 << 24),
+            ("dead_events", 0, 1_000_000_000),
+            ("dead_event_days", 0, 36_500),
             ("queue_timeout_s", 0.01, 900),
             ("memory_mib", 0, 1 << 24),
             ("memory_oversubscription", 0.1, 1000),

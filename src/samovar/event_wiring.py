@@ -55,6 +55,7 @@ async def events_role(
         queue_events=config.event_queue_events,
         queue_bytes=config.event_queue_mib * MIB,
         all_bytes=config.event_store_mib * MIB,
+        dead_events=config.dead_events,
     )
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(SqlEventStore(database, bounds))

@@ -24,6 +24,7 @@ from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
 from samovar.stores import (
     CodeStore,
+    DeadOnes,
     EventKeeper,
     EventSourceStore,
     EventStore,
@@ -41,6 +42,7 @@ from samovar.stores import (
 
 __all__ = [  # what is handed on
     "CodeStore",
+    "DeadOnes",
     "EventKeeper",
     "EventSourceStore",
     "EventStore",

@@ -11,7 +11,6 @@ of the loop's.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,8 @@ import sqlalchemy as sa
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.event import Event
 from samovar.ports import Verdict
+from samovar.store.dead_events import make_room
+from samovar.store.event_counts import Count, Counts
 from samovar.store.event_rows import COLUMNS, details_of, event_row
 
 MIB = 1024 * 1024
@@ -34,6 +35,8 @@ class EventBounds:
     queue_bytes: int = 1024 * MIB
     """Of payloads, as below."""
     all_bytes: int = 10240 * MIB
+    dead_events: int = 100_000
+    """The oldest make room, which they do also where all that is dead has over `all_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Settle:
 class Other:
     """Anything else. Results in what it returns."""
 
-    work: Callable[[sa.Connection], Any]
+    work: Callable[[sa.Connection, Counts], Any]
 
 
 EventWrite = Accept | Settle | Other
@@ -90,15 +93,6 @@ _CHANGE = sa.text(
     "UPDATE events SET holder = NULL, due_at = :due_at, died_at = :died_at, details = :details "
     "WHERE id = :id AND holder = :holder"
 )
-_COUNT = sa.text(
-    "INSERT INTO event_queues (queue, events, bytes) VALUES (:queue, :events, :bytes) "
-    "ON CONFLICT (queue) DO UPDATE SET events = event_queues.events + excluded.events, "
-    "bytes = event_queues.bytes + excluded.bytes"
-)
-_READ_COUNT = "SELECT events, bytes FROM event_queues WHERE queue = :queue"
-_READ_COUNT_ALONE = sa.text(_READ_COUNT)
-_READ_COUNT_SHARED = sa.text(_READ_COUNT + " FOR UPDATE")
-_READ_ALL = sa.text("SELECT COALESCE(SUM(bytes), 0) FROM event_queues")
 
 
 def perform(
@@ -112,8 +106,7 @@ class _Group:
     def __init__(self, connection: sa.Connection, bounds: EventBounds) -> None:
         self._connection = connection
         self._bounds = bounds
-        self._changed: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        """Events and bytes that come to each queue, or (negative) leave it."""
+        self._counts = Counts(connection)
 
     def perform(self, writes: Sequence[EventWrite]) -> list[Any]:
         results: list[Any] = [None] * len(writes)
@@ -124,11 +117,11 @@ class _Group:
             results[i] = Written(was_ours, fresh)
         for i, other in enumerate(writes):
             if isinstance(other, Other):
-                results[i] = other.work(self._connection)
+                results[i] = other.work(self._connection, self._counts)
         accepts = [(i, write) for i, write in enumerate(writes) if isinstance(write, Accept)]
         for i, written_or_error in self._accept(accepts):
             results[i] = written_or_error
-        self._count()
+        self._counts.write()
         return results
 
     # ------------------------------------------------------------ ends
@@ -141,10 +134,22 @@ class _Group:
             rows = [_settled_row(settle) for _, settle in kind]
             for (i, _), hit in zip(kind, self._each(statement, rows), strict=True):
                 ours[i] = hit
-        for settle, was_ours in zip(settles, ours, strict=True):
-            if was_ours and settle.verdict.again is None:
-                self._change(settle.event, -1)
+        ended = [settle for settle, was_ours in zip(settles, ours, strict=True) if was_ours]
+        self._count_ends(ended)
         return ours
+
+    def _count_ends(self, ended: Sequence[Settle]) -> None:
+        has_died = False
+        for settle in ended:
+            event, size_bytes = settle.event, len(settle.event.payload)
+            if settle.verdict.again is None:
+                self._counts.live(event.queue, -1, -size_bytes)
+            if settle.verdict.dead is not None:
+                self._counts.dead(event.queue, +1, +size_bytes)
+                has_died = True
+        if has_died:
+            bounds = self._bounds
+            make_room(self._connection, self._counts, bounds.dead_events, bounds.all_bytes)
 
     # ------------------------------------------------------------ news
 
@@ -153,8 +158,9 @@ class _Group:
     ) -> Iterable[tuple[int, Written | PlatformError]]:
         if not accepts:
             return
-        queues = sorted({new.event.queue for _, write in accepts for new in write.news})
-        room = _Room(self._bounds, self._read_counts(queues), self._read_all(), self._changed)
+        queues = {new.event.queue for _, write in accepts for new in write.news}
+        counts = self._counts.read(list(queues))
+        room = _Room(self._bounds, counts, self._counts.read_all().bytes)
         admitted: list[tuple[int, Accept]] = []
         for i, write in accepts:
             refusal = room.admit([new.event for new in write.news])
@@ -173,7 +179,7 @@ class _Group:
         fresh = self._each(_INSERT, rows)
         for new, is_new in zip(news, fresh, strict=True):
             if is_new:
-                self._change(new.event, +1)
+                self._counts.live(new.event.queue, +1, len(new.event.payload))
         return fresh
 
     # ------------------------------------------------------------ inside
@@ -191,77 +197,38 @@ class _Group:
             savepoint.rollback()
         return [self._connection.execute(statement, dict(row)).rowcount == 1 for row in rows]
 
-    def _change(self, event: Event, direction: int) -> None:
-        events, size_bytes = self._changed[event.queue]
-        size = len(event.payload)
-        self._changed[event.queue] = (events + direction, size_bytes + direction * size)
-
-    def _count(self) -> None:
-        # In one order everywhere: two servers that lock these rows must not wait for each other.
-        rows = [
-            {"queue": queue, "events": events, "bytes": size_bytes}
-            for queue, (events, size_bytes) in sorted(self._changed.items())
-            if events or size_bytes
-        ]
-        if rows:
-            self._connection.execute(_COUNT, rows)
-
-    def _read_counts(self, queues: Sequence[str]) -> dict[str, tuple[int, int]]:
-        alone = self._connection.dialect.name == "sqlite"
-        statement = _READ_COUNT_ALONE if alone else _READ_COUNT_SHARED
-        counts = {}
-        for queue in queues:
-            row = self._connection.execute(statement, {"queue": queue}).one_or_none()
-            counts[queue] = (row.events, row.bytes) if row is not None else (0, 0)
-        return counts
-
-    def _read_all(self) -> int:
-        return int(self._connection.execute(_READ_ALL).scalar_one())
-
 
 class _Room:
     """Who may still come in. Events that turn out to be there already, or not to be wanted, count
     as if they were new: this is a bound, and the counts that are kept are exact."""
 
-    def __init__(
-        self,
-        bounds: EventBounds,
-        counts: Mapping[str, tuple[int, int]],
-        all_bytes: int,
-        changed: Mapping[str, tuple[int, int]],
-    ) -> None:
+    def __init__(self, bounds: EventBounds, counts: Mapping[str, Count], all_bytes: int) -> None:
         self._bounds = bounds
-        self._counts = {
-            queue: [events + changed[queue][0], size_bytes + changed[queue][1]]
-            if queue in changed
-            else [events, size_bytes]
-            for queue, (events, size_bytes) in counts.items()
-        }
-        self._all_bytes = all_bytes + sum(size_bytes for _, size_bytes in changed.values())
+        self._counts = counts
+        self._all_bytes = all_bytes
 
     def admit(self, events: Sequence[Event]) -> PlatformError | None:
         """Count them in, or say why not."""
         bounds = self._bounds
-        more: dict[str, list[int]] = {}
+        more: dict[str, Count] = {}
         for event in events:
-            counted = more.setdefault(event.queue, [0, 0])
-            counted[0] += 1
-            counted[1] += len(event.payload)
-        for queue, (number, size_bytes) in more.items():
-            count = self._counts[queue]
-            if count[0] + number > bounds.queue_events:
-                return _full(f"the event queue of {queue} is full: {count[0]} events wait in it")
-            if count[1] + size_bytes > bounds.queue_bytes:
-                return _full(
-                    f"the event queue of {queue} is full: {count[1] // MIB} MiB wait in it"
-                )
-        all_bytes = self._all_bytes + sum(size_bytes for _, size_bytes in more.values())
+            counted = more.setdefault(event.queue, Count())
+            counted.events += 1
+            counted.bytes += len(event.payload)
+        for queue, its in more.items():
+            there = self._counts[queue]
+            if there.events + its.events > bounds.queue_events:
+                return _full(f"the event queue of {queue} is full: {there.events} events wait")
+            if there.bytes + its.bytes > bounds.queue_bytes:
+                return _full(f"the event queue of {queue} is full: {there.bytes // MIB} MiB wait")
+        all_bytes = self._all_bytes + sum(its.bytes for its in more.values())
         if all_bytes > bounds.all_bytes:
             return _full(f"the event queues are full: {self._all_bytes // MIB} MiB wait in them")
         self._all_bytes = all_bytes
-        for queue, (number, size_bytes) in more.items():
-            self._counts[queue][0] += number
-            self._counts[queue][1] += size_bytes
+        for queue, its in more.items():
+            there = self._counts[queue]
+            there.events += its.events
+            there.bytes += its.bytes
         return None
 
 

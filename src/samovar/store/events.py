@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from samovar.model.event import Event
-from samovar.ports import EventKeeper, Taken, Verdict
+from samovar.ports import DeadOnes, EventKeeper, Taken, Verdict
+from samovar.store import dead_events
 from samovar.store.database import Database
+from samovar.store.dead_events import AT_ONCE
+from samovar.store.event_counts import Counts
 from samovar.store.event_rows import event_from
 from samovar.store.event_writes import (
     Accept,
@@ -107,7 +110,7 @@ class SqlEventStore:
         """See the port."""
         parameters = {"holder": holder, "queue": queue, "limit": limit, "now": now}
 
-        def work(connection: sa.Connection) -> Taken:
+        def work(connection: sa.Connection, _: Counts) -> Taken:
             alone = connection.dialect.name == "sqlite"
             rows = connection.execute(_TAKE_ALONE if alone else _TAKE_SHARED, parameters).all()
             next_due = connection.execute(_NEXT_DUE, {"queue": queue}).scalar_one()
@@ -119,7 +122,7 @@ class SqlEventStore:
     async def give_back(self, holder: str, event: Event) -> None:
         """See the port."""
         parameters = {"holder": holder, "id": event.id}
-        hit = await self._write(lambda c: c.execute(_LET_GO, parameters).rowcount)
+        hit = await self._write(lambda c, _: c.execute(_LET_GO, parameters).rowcount)
         if hit:
             self._tell(event.queue, event.due_at)
 
@@ -129,12 +132,41 @@ class SqlEventStore:
             rows = (await connection.execute(_DUE)).all()
         return {row.queue: row.due_at for row in rows if row.due_at is not None}
 
+    # ------------------------------------------------------------ the dead
+
+    async def replay(self, which: DeadOnes, now: float) -> int:
+        """See the port."""
+        replayed = 0
+        while True:
+            some = await self._write(lambda c, counts: dead_events.replay(c, counts, which, now))
+            for event in some:
+                self._tell(event.queue, now)
+            replayed += len(some)
+            if len(some) < AT_ONCE:
+                return replayed
+
+    async def purge(self, which: DeadOnes) -> int:
+        """See the port."""
+        return await self._until_done(lambda c, counts: dead_events.purge(c, counts, which))
+
+    async def forget_dead(self, before: float) -> int:
+        """See the port."""
+        return await self._until_done(lambda c, n: dead_events.forget_before(c, n, before))
+
+    async def _until_done(self, work: Callable[[sa.Connection, Counts], int]) -> int:
+        done = 0
+        while True:
+            some = await self._write(work)
+            done += some
+            if some < AT_ONCE:
+                return done
+
     # ------------------------------------------------------------ holders
 
     async def hold(self, holder: str, lease_s: float) -> None:
         """See the port."""
 
-        def work(connection: sa.Connection) -> None:
+        def work(connection: sa.Connection, _: Counts) -> None:
             deadline = _real_now(connection) + lease_s
             connection.execute(_BE_HOLDER, {"holder": holder, "deadline": deadline})
 
@@ -143,7 +175,7 @@ class SqlEventStore:
     async def renew(self, holder: str, lease_s: float) -> bool:
         """See the port."""
 
-        def work(connection: sa.Connection) -> bool:
+        def work(connection: sa.Connection, _: Counts) -> bool:
             deadline = _real_now(connection) + lease_s
             renewed = connection.execute(_RENEW, {"holder": holder, "deadline": deadline})
             return renewed.rowcount == 1
@@ -153,7 +185,7 @@ class SqlEventStore:
     async def sweep(self, *, everybody: bool = False) -> int:
         """See the port."""
 
-        def work(connection: sa.Connection) -> int:
+        def work(connection: sa.Connection, _: Counts) -> int:
             if everybody:
                 connection.execute(_FORGET_ALL)
             else:
@@ -165,7 +197,7 @@ class SqlEventStore:
     async def leave(self, holder: str) -> None:
         """See the port."""
 
-        def work(connection: sa.Connection) -> None:
+        def work(connection: sa.Connection, _: Counts) -> None:
             connection.execute(_FORGET_HOLDER, {"holder": holder})
             connection.execute(_LET_GO_ALL, {"holder": holder})
 
@@ -181,7 +213,7 @@ class SqlEventStore:
         written: Written = await self._writes.submit(write, size_bytes)
         return written.made
 
-    async def _write(self, work: Callable[[sa.Connection], Result]) -> Result:
+    async def _write(self, work: Callable[[sa.Connection, Counts], Result]) -> Result:
         result: Result = await self._writes.submit(Other(work))
         return result
 

@@ -155,6 +155,8 @@ event_queues = sa.Table(
     sa.Column("queue", NAME, primary_key=True),
     sa.Column("events", sa.BigInteger, nullable=False),  # without the dead
     sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("dead", sa.BigInteger, nullable=False),
+    sa.Column("dead_bytes", sa.BigInteger, nullable=False),
 )
 
 event_holders = sa.Table(

@@ -46,6 +46,8 @@ def _events() -> None:
         sa.Column("queue", NAME, nullable=False),
         sa.Column("events", sa.BigInteger, nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("dead", sa.BigInteger, nullable=False),
+        sa.Column("dead_bytes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("queue", name="pk_event_queues"),
     )
     op.create_table(

@@ -1,0 +1,100 @@
+"""How many events each queue has, and their bytes: kept with every write, never counted anew.
+
+Bytes are those of payloads: what else an event has is small, and bounded where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+import sqlalchemy as sa
+
+
+@dataclass(slots=True)
+class Count:
+    """Of one queue, or of all; or by how much it changes."""
+
+    events: int = 0
+    """Those that are to be delivered."""
+    bytes: int = 0
+    dead: int = 0
+    dead_bytes: int = 0
+
+    def plus(self, other: Count) -> Count:
+        """Both together."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Count(*(mine + its for mine, its in pairs))
+
+
+_ADD = sa.text(
+    "INSERT INTO event_queues (queue, events, bytes, dead, dead_bytes) "
+    "VALUES (:queue, :events, :bytes, :dead, :dead_bytes) ON CONFLICT (queue) DO UPDATE SET "
+    "events = event_queues.events + excluded.events, "
+    "bytes = event_queues.bytes + excluded.bytes, "
+    "dead = event_queues.dead + excluded.dead, "
+    "dead_bytes = event_queues.dead_bytes + excluded.dead_bytes"
+)
+_OF_QUEUE = "SELECT events, bytes, dead, dead_bytes FROM event_queues WHERE queue = :queue"
+_OF_QUEUE_ALONE = sa.text(_OF_QUEUE)
+_OF_QUEUE_SHARED = sa.text(_OF_QUEUE + " FOR UPDATE")
+_OF_ALL = sa.text(
+    "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(bytes), 0), COALESCE(SUM(dead), 0), "
+    "COALESCE(SUM(dead_bytes), 0) FROM event_queues"
+)
+
+
+class Counts:
+    """What a transaction changes of them, until it is written at its end."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._changes: dict[str, Count] = {}
+
+    def live(self, queue: str, number: int, size_bytes: int) -> None:
+        """So many events come (or, negative, leave), with all their bytes."""
+        change = self._changes.setdefault(queue, Count())
+        change.events += number
+        change.bytes += size_bytes
+
+    def dead(self, queue: str, number: int, size_bytes: int) -> None:
+        """So many dead events come or leave."""
+        change = self._changes.setdefault(queue, Count())
+        change.dead += number
+        change.dead_bytes += size_bytes
+
+    def read(self, queues: Sequence[str]) -> Mapping[str, Count]:
+        """Of these queues, with what this transaction changes. Locks them for it."""
+        alone = self._connection.dialect.name == "sqlite"
+        statement = _OF_QUEUE_ALONE if alone else _OF_QUEUE_SHARED
+        counts = {}
+        for queue in sorted(queues):  # in one order everywhere, or two might wait for each other
+            row = self._connection.execute(statement, {"queue": queue}).one_or_none()
+            stored = Count(*row) if row is not None else Count()
+            counts[queue] = stored.plus(self._changes.get(queue, Count()))
+        return counts
+
+    def read_all(self) -> Count:
+        """Of all queues together, with what this transaction changes."""
+        row = self._connection.execute(_OF_ALL).one()
+        total = Count(*(int(number) for number in row))
+        for change in self._changes.values():
+            total = total.plus(change)
+        return total
+
+    def write(self) -> None:
+        """At the end of the transaction."""
+        rows = [
+            {
+                "queue": queue,
+                "events": change.events,
+                "bytes": change.bytes,
+                "dead": change.dead,
+                "dead_bytes": change.dead_bytes,
+            }
+            for queue, change in sorted(self._changes.items())
+            if change != Count()
+        ]
+        if rows:
+            self._connection.execute(_ADD, rows)
+        self._changes.clear()
