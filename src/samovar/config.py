@@ -96,6 +96,8 @@ class Config:
     and local names always do."""
     search_path: str = "/usr/local/bin:/usr/bin:/bin"
     """Where interpreters are looked for: PATH, unless set."""
+    max_schedules: int = 1_000_000
+    """In an account and region (AWS's default quota)."""
     test_controls: bool = False
     """Let clients advance the clock and make invocations fail: for their tests."""
     aws_endpoint: str = ""
@@ -176,6 +178,7 @@ class Config:
             ("dead_events", 0, 1_000_000_000),
             ("dead_event_days", 0, 36_500),
             ("queue_timeout_s", 0.01, 900),
+            ("max_schedules", 0, 1_000_000_000),
             ("memory_mib", 0, 1 << 24),
             ("memory_oversubscription", 0.1, 1000),
         )

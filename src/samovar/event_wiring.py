@@ -12,17 +12,29 @@ from samovar.clock import Clock
 from samovar.config import Config
 from samovar.events.clients import AwsClients
 from samovar.events.dispatcher import Dispatcher
+from samovar.events.schedules.ticker import Ticker
 from samovar.events.sources.reconciler import Reconciler
 from samovar.events.sources.registry import source_kinds
 from samovar.events.targets import ReservedConcurrency, Targets
 from samovar.events.turns import Turns
 from samovar.events.verdict import Rules
 from samovar.model.event import Event, function_of_arn
-from samovar.ports import EventQueue, Invoker
+from samovar.ports import EventQueue, Invoker, ScheduleGroupStore, ScheduleStore
 from samovar.store.database import Database
 from samovar.store.event_sources import SqlEventSourceStore
 from samovar.store.event_writes import MIB, EventBounds
 from samovar.store.events import SqlEventStore
+from samovar.store.schedule_groups import SqlScheduleGroupStore
+from samovar.store.schedules import SqlScheduleStore
+
+
+@dataclass(frozen=True, slots=True)
+class Schedules:
+    """Schedules, and what fires them."""
+
+    store: ScheduleStore
+    groups: ScheduleGroupStore
+    ticker: Ticker
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +46,11 @@ class EventsRole:
     dispatcher: Dispatcher
     source_store: SqlEventSourceStore
     sources: Reconciler
+    schedules: Schedules
 
     async def drain(self, timeout_s: float) -> None:
         """Begin nothing more; let what runs end within so many seconds, give back the rest."""
+        self.schedules.ticker.stop()
         async with asyncio.TaskGroup() as drains:
             drains.create_task(self.sources.drain(timeout_s))
             drains.create_task(self.dispatcher.drain(timeout_s))
@@ -82,5 +96,15 @@ async def events_role(
         source_store = SqlEventSourceStore(database)
         sources = Reconciler(source_store, invoker, store, source_kinds(clients), clock)
         await stack.enter_async_context(sources.polling())
-        # Schedules: what fires them is entered here.
-        yield EventsRole(store, store, dispatcher, source_store, sources)
+        schedules = await stack.enter_async_context(_schedules(config, database, store, clock))
+        yield EventsRole(store, store, dispatcher, source_store, sources, schedules)
+
+
+@contextlib.asynccontextmanager
+async def _schedules(
+    config: Config, database: Database, events: SqlEventStore, clock: Clock
+) -> AsyncIterator[Schedules]:
+    store = SqlScheduleStore(database, events.accept_if, config.max_schedules)
+    groups = SqlScheduleGroupStore(database)
+    async with Ticker(store, groups, clock) as ticker:
+        yield Schedules(store, groups, ticker)

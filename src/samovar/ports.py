@@ -22,6 +22,12 @@ from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
+from samovar.schedule_stores import (
+    Firing,
+    ScheduleFilter,
+    ScheduleGroupStore,
+    ScheduleStore,
+)
 from samovar.stores import (
     CodeStore,
     DeadOnes,
@@ -46,6 +52,7 @@ __all__ = [  # what is handed on
     "EventKeeper",
     "EventSourceStore",
     "EventStore",
+    "Firing",
     "FunctionRecord",
     "FunctionStore",
     "LayerStore",
@@ -54,6 +61,9 @@ __all__ = [  # what is handed on
     "PackageInspector",
     "Page",
     "PublishBuilder",
+    "ScheduleFilter",
+    "ScheduleGroupStore",
+    "ScheduleStore",
     "Taken",
     "Verdict",
 ]

@@ -21,7 +21,6 @@ from typing import Any
 import uvloop
 
 from samovar import __version__, banner, claims
-from samovar.awsproto import ServiceModel
 from samovar.clock import Clock
 from samovar.config import Config, LogFormat
 from samovar.event_wiring import EventsRole, events_role
@@ -32,10 +31,12 @@ from samovar.frontend.deployments import Deployments
 from samovar.frontend.faults import Faults, FaultyInvoker, run_and_kill
 from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoker import Invoker, Invoking
-from samovar.frontend.operations import handlers
+from samovar.frontend.operations import handlers, scheduler_handlers
 from samovar.frontend.operations.control import Control
+from samovar.frontend.operations.scheduler_control import SchedulerControl
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes, Route
+from samovar.frontend.service import lambda_service, scheduler_service
 from samovar.frontend.test_controls import ControlRoutes
 from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
@@ -177,9 +178,25 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         guard = OriginGuard(*config.host_names)
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
         later = AcceptInvocations(events.queue, clock)
-        service = ServiceModel.load("lambda")
-        application = Application(service, handlers(control), invoker, own, later)
+        application = Application(
+            lambda_service(handlers(control)),
+            scheduler_service(scheduler_handlers(_scheduler_control(config, events, clock))),
+            invoker=invoker,
+            own=own,
+            later=later,
+        )
         yield Platform(application, control, events, manager, worker, sandbox, logs)
+
+
+def _scheduler_control(config: Config, events: EventsRole, clock: Clock) -> SchedulerControl:
+    schedules = events.schedules
+    return SchedulerControl(
+        schedules=schedules.store,
+        groups=schedules.groups,
+        clock=clock,
+        changed=schedules.ticker.changed,
+        endpoint_of=config.endpoint_of,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -29,13 +29,18 @@ def package(files: str | Mapping[str, str | bytes], compression: int = zipfile.Z
 
 
 def lambda_client_of(
-    endpoint: str, *, key_id: str = "test", region: str = "us-east-1", **config: Any
+    endpoint: str,
+    *,
+    key_id: str = "test",
+    region: str = "us-east-1",
+    service: str = "lambda",
+    **config: Any,
 ) -> Any:
     """An unmodified boto3 client; retries are off so that tests see first answers. A `key_id` of
     twelve digits is an account."""
     options = {"retries": {"total_max_attempts": 1}, "read_timeout": 60} | config
     return boto3.client(
-        "lambda",
+        service,
         endpoint_url=endpoint,
         region_name=region,
         aws_access_key_id=key_id,

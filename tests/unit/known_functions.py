@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, field
 from typing import Any
 
-from samovar.awsproto import ServiceModel
 from samovar.clock import Clock
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
@@ -18,6 +17,7 @@ from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
+from samovar.frontend.service import lambda_service
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import Event
@@ -241,8 +241,9 @@ async def front_door(
             own = OwnRoutes(
                 invoker, packages, logs, lambda: {"isolation": "some"}, OriginGuard(host)
             )
-            service = ServiceModel.load("lambda")
-            application = Application(service, handlers or {}, invoker, own, later)
+            application = Application(
+                lambda_service(handlers or {}), invoker=invoker, own=own, later=later
+            )
             yield FrontDoor(
                 application,
                 store,

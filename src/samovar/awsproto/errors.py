@@ -21,15 +21,18 @@ encode = msgspec.json.Encoder().encode
 MESSAGE_NAMES = ("message", "Message")
 
 
-def serialize_error(service: ServiceModel, error: PlatformError, request_id: str) -> Response:
-    """Return AWS's answer to an error, modelled by the service or not."""
+def serialize_error(
+    service: ServiceModel, error: PlatformError, request_id: str, name: str | None = None
+) -> Response:
+    """Return AWS's answer to an error, modelled by the service or not; `name`: what the service
+    calls it, where that is not the code's own name."""
     members = {
         "Type": "User" if error.user_fault else "Service",
         "Reason": error.reason,
         "retryAfterSeconds": error.retry_after_s,
     }
     return error_response(
-        service, error.code.value, error.status, error.message, members, request_id
+        service, name or error.code.value, error.status, error.message, members, request_id
     )
 
 

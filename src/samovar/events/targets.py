@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from samovar.events.schedules.occurrence import for_attempt
 from samovar.events.sending import Sender, SendError
 from samovar.events.verdict import Attempt, Failed, NotBegun, Succeeded
 from samovar.model.errors import ErrorCode, PlatformError
@@ -34,6 +35,7 @@ class Targets:
 
     async def attempt(self, event: Event) -> Attempt:
         """Try once. Raises nothing but cancellation."""
+        event = for_attempt(event)
         try:
             named = function_of_arn(event.target)
             if named is None:

@@ -16,7 +16,6 @@ from typing import Any
 
 from samovar.awsproto import (
     Operation,
-    ServiceModel,
     parse_request,
     serialize_error,
     serialize_response,
@@ -28,18 +27,15 @@ from samovar.frontend.invoke_async import async_function_in_path, invoke_async
 from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoke_stream import invoke_stream, streamed_function_in_path
 from samovar.frontend.invoker import Invoking
-from samovar.frontend.operations.control import Handler
 from samovar.frontend.own import PREFIX as OWN_PREFIX
 from samovar.frontend.own import OwnRoutes
 from samovar.frontend.request import ClientGoneError, HttpResponse, Receive, Request, Scope, Send
+from samovar.frontend.service import Service
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.invocation import new_request_id
 from samovar.telemetry.log import get_logger
 
 log = get_logger("frontend")
-
-MAX_CONTROL_BODY_BYTES = 70_167_211
-"""AWS's own limit on a control-plane request: 50 MB of zip in base64, and some."""
 
 LARGE_LENGTH_DIGITS = 7
 """A body of a million bytes and more, or of unknown length, is large."""
@@ -49,18 +45,19 @@ LARGE_AT_ONCE = 4
 
 
 class Application:
-    """Serves the AWS Lambda API and the platform's own routes."""
+    """Serves the AWS Lambda API, those of its neighbours, and the platform's own routes."""
 
     def __init__(
         self,
-        service: ServiceModel,
-        handlers: Mapping[str, Handler],
+        main: Service,
+        *neighbours: Service,
         invoker: Invoking,
         own: OwnRoutes,
         later: AcceptInvocations,
     ) -> None:
-        self._service = service
-        self._handlers = handlers
+        """`main` is Lambda; what is not in any of them is its to refuse."""
+        self._main = main
+        self._by_root = {root: service for service in neighbours for root in service.roots}
         self._invoker = invoker
         self._own = own
         self._later = later
@@ -83,11 +80,11 @@ class Application:
         except ClientGoneError:
             return
         except PlatformError as error:
-            response = self._error(error, request_id)
+            response = self._error(error, request, request_id)
         except Exception as error:
             log.exception("request failed", request_id=request_id, path=request.raw_path)
             failure = PlatformError(ErrorCode.SERVICE, f"Internal error: {type(error).__name__}")
-            response = self._error(failure, request_id)
+            response = self._error(failure, request, request_id)
         if response is not None:
             await response.send(send)
 
@@ -112,7 +109,8 @@ class Application:
         )
 
     async def _operate(self, request: Request) -> HttpResponse:
-        match = self._service.route(request.method, request.raw_path, request.query)
+        service = self._service_of(request)
+        match = service.model.route(request.method, request.raw_path, request.query)
         if match is None:
             raise PlatformError(
                 ErrorCode.UNKNOWN_OPERATION,
@@ -121,14 +119,14 @@ class Application:
         caller = authenticate(request.headers, request.query)
         async with self._turn(request):
             body = await request.body(
-                MAX_CONTROL_BODY_BYTES,
-                f"Request must be smaller than {MAX_CONTROL_BODY_BYTES} bytes for the "
+                service.max_body_bytes,
+                f"Request must be smaller than {service.max_body_bytes} bytes for the "
                 f"{match.operation.name} operation",
             )
             params = parse_request(match, request.query, request.headers, body)
             del body
             validate(match.operation, params)
-            return await self._perform(match.operation, caller, params)
+            return await _perform(service, match.operation, caller, params)
 
     def _turn(self, request: Request) -> contextlib.AbstractAsyncContextManager[object]:
         """A request with a large body (a package) waits for its turn: each holds its body in
@@ -140,18 +138,25 @@ class Application:
             return contextlib.nullcontext()
         return self._large
 
-    async def _perform(
-        self, operation: Operation, caller: Caller, params: Mapping[str, Any]
-    ) -> HttpResponse:
-        handler = self._handlers.get(operation.name)
-        if handler is None:
-            raise PlatformError(
-                ErrorCode.NOT_IMPLEMENTED,
-                f"The operation {operation.name} is not implemented by this server yet.",
-            )
-        answer = serialize_response(operation, await handler(caller, params))
+    def _service_of(self, request: Request) -> Service:
+        root = request.raw_path.removeprefix("/").partition("/")[0]
+        return self._by_root.get(root, self._main)
+
+    def _error(self, error: PlatformError, request: Request, request_id: str) -> HttpResponse:
+        service = self._service_of(request)
+        name = service.error_names.get(error.code)
+        answer = serialize_error(service.model, error, request_id, name)
         return HttpResponse(answer.status, answer.headers, answer.body)
 
-    def _error(self, error: PlatformError, request_id: str) -> HttpResponse:
-        answer = serialize_error(self._service, error, request_id)
-        return HttpResponse(answer.status, answer.headers, answer.body)
+
+async def _perform(
+    service: Service, operation: Operation, caller: Caller, params: Mapping[str, Any]
+) -> HttpResponse:
+    handler = service.handlers.get(operation.name)
+    if handler is None:
+        raise PlatformError(
+            ErrorCode.NOT_IMPLEMENTED,
+            f"The operation {operation.name} is not implemented by this server yet.",
+        )
+    answer = serialize_response(operation, await handler(caller, params))
+    return HttpResponse(answer.status, answer.headers, answer.body)

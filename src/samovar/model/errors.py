@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException"
     POLICY_LENGTH_EXCEEDED = "PolicyLengthExceededException"
     TOO_MANY_REQUESTS = "TooManyRequestsException"
+    QUOTA_EXCEEDED = "ServiceQuotaExceededException"
     INVALID_ZIP = "InvalidZipFileException"
     INVALID_RUNTIME = "InvalidRuntimeException"
     NOT_IMPLEMENTED = "NotImplementedException"
@@ -57,6 +58,7 @@ AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.CODE_STORAGE_EXCEEDED: 400,
     ErrorCode.POLICY_LENGTH_EXCEEDED: 400,
     ErrorCode.TOO_MANY_REQUESTS: 429,
+    ErrorCode.QUOTA_EXCEEDED: 402,
     ErrorCode.INVALID_ZIP: 502,
     ErrorCode.INVALID_RUNTIME: 502,
     ErrorCode.NOT_IMPLEMENTED: 501,

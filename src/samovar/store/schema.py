@@ -212,8 +212,7 @@ schedule_groups = sa.Table(
     sa.Column("region", NAME, primary_key=True),
     sa.Column("name", NAME, primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("created", UtcDateTime, nullable=False),
-    sa.Column("last_modified", UtcDateTime, nullable=False),
+    sa.Column("schedules", sa.Integer, nullable=False),  # how many it holds
     sa.Column("config", sa.JSON, nullable=False),
 )
 
@@ -225,7 +224,11 @@ schedules = sa.Table(
     sa.Column("group", NAME, primary_key=True),
     sa.Column("name", NAME, primary_key=True),
     sa.Column("revision", sa.Text, nullable=False),
-    sa.Column("next_at", sa.Double),  # null: it will not fire again
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("tick_at", sa.Double),
+    sa.Column("next_at", sa.Double),  # when it fires for that tick; null: it will not fire again
+    sa.Column("missed", sa.BigInteger, nullable=False),
+    sa.Column("input", sa.Text),  # its target's: large, so listings leave it out
     sa.Column("config", sa.JSON, nullable=False),
     sa.ForeignKeyConstraint(
         ["account", "region", "group"],

@@ -1,4 +1,4 @@
-"""The control-plane operations of the Lambda API, one noun a file."""
+"""The control-plane operations of the Lambda API and of its neighbours, one noun a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from samovar.frontend.operations.event_sources import EventSourceOperations
 from samovar.frontend.operations.functions import FunctionOperations
 from samovar.frontend.operations.layer_policies import LayerPolicyOperations
 from samovar.frontend.operations.layers import LayerOperations
+from samovar.frontend.operations.schedule_groups import ScheduleGroupOperations
+from samovar.frontend.operations.scheduler_control import SchedulerControl
+from samovar.frontend.operations.schedules import ScheduleOperations
 from samovar.frontend.operations.versions import VersionOperations
 
 
@@ -24,4 +27,12 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         **EventSourceOperations(control).handlers(),
         **LayerOperations(control).handlers(),
         **LayerPolicyOperations(control).handlers(),
+    }
+
+
+def scheduler_handlers(control: SchedulerControl) -> Mapping[str, Handler]:
+    """Likewise for EventBridge Scheduler."""
+    return {
+        **ScheduleOperations(control).handlers(),
+        **ScheduleGroupOperations(control).handlers(),
     }

@@ -112,8 +112,7 @@ def _schedules() -> None:
         sa.Column("region", NAME, nullable=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("last_modified", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("schedules", sa.Integer, nullable=False),
         sa.Column("config", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("account", "region", "name", name="pk_schedule_groups"),
     )
@@ -124,7 +123,11 @@ def _schedules() -> None:
         sa.Column("group", NAME, nullable=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("revision", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("tick_at", sa.Double),
         sa.Column("next_at", sa.Double),
+        sa.Column("missed", sa.BigInteger, nullable=False),
+        sa.Column("input", sa.Text),
         sa.Column("config", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("account", "region", "group", "name", name="pk_schedules"),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,1 @@
+"""Schedules: what fires them."""

@@ -1,0 +1,156 @@
+"""Fires schedules when their time has come.
+
+How this works. One task sleeps until the first of all schedules is due, or something has changed.
+Then it takes those that are due, in batches, decides in a thread what each does (`schedule_plan`;
+a cron expression may take milliseconds to follow over a long absence), and has all of that written:
+a schedule's next time and its events in one transaction, which finds out whether it still was what
+was decided upon. So a tick is neither lost nor doubled, whoever dies when.
+
+Groups that are being deleted are emptied here too, a part in each round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from msgspec import structs
+
+from samovar.clock import Clock
+from samovar.events.schedules.occurrence import event_of
+from samovar.model.cron import ExpressionError
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.event import Event
+from samovar.model.invocation import new_request_id
+from samovar.model.schedule_plan import Due, PlannedSchedule, due
+from samovar.ports import Firing, ScheduleGroupStore, ScheduleStore
+from samovar.telemetry.log import get_logger
+
+log = get_logger("schedules")
+
+AT_ONCE = 100
+"""Schedules in a batch: an input may have 256 KiB."""
+
+SWEEP_AT_ONCE = 1000
+
+TRY_AGAIN_S = 1.0
+"""The pause before the store is asked again that failed."""
+
+
+class Ticker:
+    """Use as an async context manager: its task lives inside."""
+
+    def __init__(
+        self,
+        schedules: ScheduleStore,
+        groups: ScheduleGroupStore,
+        clock: Clock,
+        draw: Callable[[], float] = random.random,
+        new_id: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._schedules = schedules
+        self._groups = groups
+        self._clock = clock
+        self._draw = draw
+        self._new_id = new_id
+        self._news = asyncio.Event()
+        self._stopping = False
+        self._looked_at, self._was_ahead_s = clock.now(), clock.ahead_s
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Ticker:
+        await self._tasks.__aenter__()
+        self._tasks.create_task(self._run(), name="schedules")
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        await self._tasks.__aexit__(None, None, None)
+
+    def changed(self) -> None:
+        """A schedule may be due earlier than it was, or a group is to be deleted."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Fire nothing more; what is under way is written."""
+        self._stopping = True
+        self._news.set()
+
+    # ------------------------------------------------------------ rounds
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._news.clear()
+            try:
+                wake_at = await self._round()
+            except PlatformError as error:
+                log.warning("schedules could not be fired", error=str(error))
+                wake_at = self._clock.now() + TRY_AGAIN_S
+            await self._clock.until(wake_at, or_when=self._news)
+
+    async def _round(self) -> float | None:
+        """Fire all that is due. Returns when to look again."""
+        more_to_sweep = await self._groups.sweep(SWEEP_AT_ONCE)
+        now, ahead_s = self._clock.now(), self._clock.ahead_s
+        lived_from = self._looked_at if ahead_s > self._was_ahead_s else now
+        while not self._stopping:
+            batch = await self._schedules.due(now, AT_ONCE)
+            if not batch:
+                break
+            await self._fire_all(batch, now, lived_from)
+        self._looked_at, self._was_ahead_s = now, ahead_s
+        return now if more_to_sweep else await self._schedules.next_at()
+
+    async def _fire_all(
+        self, batch: Sequence[PlannedSchedule], now: float, lived_from: float
+    ) -> None:
+        decided = await asyncio.to_thread(self._decide, batch, now, lived_from)
+        outcomes = await asyncio.gather(
+            *(self._fire(was, does, now) for was, does in zip(batch, decided, strict=True)),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    def _decide(
+        self, batch: Sequence[PlannedSchedule], now: float, lived_from: float
+    ) -> Sequence[Due]:
+        return [self._decide_one(planned, now, lived_from) for planned in batch]
+
+    def _decide_one(self, planned: PlannedSchedule, now: float, lived_from: float) -> Due:
+        try:
+            return due(planned, now, lived_from, self._draw)
+        except ExpressionError as error:  # a time zone that the machine no longer knows
+            log.warning("a schedule cannot fire", arn=planned.schedule.id.arn, error=str(error))
+            return Due(
+                ticks=(), missed=0, then=structs.replace(planned, tick_at=None, next_at=None)
+            )
+
+    async def _fire(self, was: PlannedSchedule, does: Due, now: float) -> None:
+        schedule, missed, then = was.schedule, does.missed, does.then
+        events = [event_of(schedule, tick, now, self._new_id()) for tick in does.ticks]
+        try:
+            fired = await self._write(was, then, events)
+        except PlatformError as error:
+            if error.code is not ErrorCode.TOO_MANY_REQUESTS:
+                raise
+            log.warning("a schedule's queue is full", arn=schedule.id.arn, error=error.message)
+            missed += len(events)
+            if then is not None:
+                then = structs.replace(then, missed=then.missed + len(events))
+            fired = await self._write(was, then, ())
+        if fired and missed:
+            log.warning("a schedule has missed ticks", arn=schedule.id.arn, missed=missed)
+
+    async def _write(
+        self, was: PlannedSchedule, then: PlannedSchedule | None, events: Sequence[Event]
+    ) -> bool:
+        return await self._schedules.fire(Firing(was, then, events))
