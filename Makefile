@@ -20,7 +20,7 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 
-.PHONY: help setup setup-dev setup-clients up test check format bench lock clean
+.PHONY: help setup setup-dev setup-clients up test chaos-events check format bench lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ up: setup ## start the platform in the foreground; make up ARGS="--port 8080"
 
 test: setup-dev ## run the whole test suite; make test ARGS="-k invoke"
 	@exec $(VENV)/bin/python -m pytest -n $(JOBS) $(ARGS)
+
+chaos-events: setup-dev ## 10,000 events while the server is killed ten times; ARGS="--seed 7"
+	@exec $(VENV)/bin/python -m tests.integration.event_chaos $(ARGS)
 
 check: setup-dev ## formatter, linter, types, import layers, house style
 	@cd "$(CURDIR)"
