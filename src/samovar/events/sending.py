@@ -1,4 +1,16 @@
-"""What it takes to send an event to a target that is no function: a queue, a topic, a bus, …"""
+"""What it takes to send an event to a target that is no function: a queue, a topic, a bus, …
+
+Beside its payload an event has *attributes*, under the names that AWS's APIs have for them; the
+ones that are more than a text are JSON.
+
+    SQS          MessageGroupId, MessageAttributes
+    SNS          MessageAttributes
+    EventBridge  Source, DetailType, Resources
+    S3           Key
+
+`MessageAttributes` is `{"NAME": {"DataType": "String", "StringValue": "…"}, …}`, `Resources` a list
+of ARNs. What a target has no use for is left out.
+"""
 
 from __future__ import annotations
 

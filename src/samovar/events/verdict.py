@@ -2,16 +2,33 @@
 
 AWS's rules (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html): an
 error of the function is retried after one minute and then after two; a throttle or an error of the
-system after one second, doubling up to five minutes, for as long as the event is young enough.
+system after one second, doubling up to five minutes, for as long as the event is young enough. What
+fails for good goes to the function's on-failure destination and to its dead-letter queue, to both
+where there are both; where there is neither, it is kept.
+
+An event that brings a policy of its own (a schedule's) goes by that until it has reached its
+target; what a function then makes of it is the function's affair. What is sent to other targets
+than functions has no destinations: it is tried for as long as its age allows, then kept.
 """
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 from msgspec import structs
 
-from samovar.model.event import DeadEvent, Event
+from samovar.events.records import (
+    Answer,
+    dead_letter_attributes,
+    destination_attributes,
+    destination_record,
+    error_message_in,
+    schedule_letter_attributes,
+)
+from samovar.model import lineage
+from samovar.model.event import DeadEvent, DeliveryPolicy, Event, EventSource, function_of_arn
+from samovar.model.invocation import new_trace_id
 from samovar.ports import Verdict
 
 __all__ = ["Verdict"]  # what is handed on
@@ -23,6 +40,13 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 300.0
 
 DEFAULT_MAX_AGE_S = 6 * 3600.0
+
+SUCCESS = "Success"
+RETRIES_EXHAUSTED = "RetriesExhausted"
+EVENT_AGE_EXCEEDED = "EventAgeExceeded"
+ZERO_RESERVED_CONCURRENCY = "ZeroReservedConcurrency"
+RECURSIVE_INVOCATION = "RecursiveInvocation"
+"""Conditions: how an event came to its end, as a record says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +85,10 @@ class NotBegun:
 
     message: str
     lasting: bool = False
+    condition: str = RETRIES_EXHAUSTED
+    """Of one that is lasting."""
+    status: int | None = None
+    """As Invoke would have answered; None: it would not have been asked."""
 
 
 Attempt = Succeeded | Failed | NotBegun
@@ -70,20 +98,119 @@ def verdict(event: Event, attempt: Attempt, rules: Rules, now: float) -> Verdict
     """What becomes of `event` after `attempt`, at `now`."""
     match attempt:
         case Succeeded():
-            return Verdict()
+            return _end(event, attempt, rules, SUCCESS, now)
         case Failed():
             failures = event.failures + 1
-            again = structs.replace(event, failures=failures, last_error=attempt.error)
+            error = error_message_in(attempt.payload, attempt.error)[:1024]
+            again = structs.replace(event, failures=failures, last_error=error)
             if failures > rules.max_retries:
-                return Verdict(dead=DeadEvent(event=again, reason="RetriesExhausted", died_at=now))
+                return _end(again, attempt, rules, RETRIES_EXHAUSTED, now)
             wait_s = FUNCTION_RETRIES_S[min(failures, len(FUNCTION_RETRIES_S)) - 1]
         case NotBegun():
             throttles = event.throttles + 1
-            again = structs.replace(event, throttles=throttles, last_error=attempt.message)
+            again = structs.replace(event, throttles=throttles, last_error=attempt.message[:1024])
             if attempt.lasting:
-                return Verdict(dead=DeadEvent(event=again, reason=attempt.message, died_at=now))
+                return _end(again, attempt, rules, attempt.condition, now)
+            policy = _policy_of(again)
+            if policy is not None and throttles >= policy.max_attempts:
+                return _end(again, attempt, rules, RETRIES_EXHAUSTED, now)
             wait_s = min(FIRST_BACK_OFF_S * 2 ** min(event.throttles, 16), LONGEST_BACK_OFF_S)
     due_at = now + wait_s
-    if due_at - event.accepted_at > rules.max_age_s:
-        return Verdict(dead=DeadEvent(event=again, reason="EventAgeExceeded", died_at=now))
+    if due_at - event.accepted_at > _max_age_s(again, rules):
+        return _end(again, attempt, rules, EVENT_AGE_EXCEEDED, now)
     return Verdict(again=structs.replace(again, due_at=due_at))
+
+
+def aged_out(event: Event, rules: Rules, now: float) -> Verdict | None:
+    """What becomes of an event that has waited too long for its turn; None: it has not."""
+    if now - event.accepted_at <= _max_age_s(event, rules):
+        return None
+    waited = NotBegun(event.last_error or "The event has waited for longer than it may.")
+    return _end(event, waited, rules, EVENT_AGE_EXCEEDED, now)
+
+
+# ---------------------------------------------------------------- the end of an event
+
+
+def _end(event: Event, attempt: Attempt, rules: Rules, condition: str, now: float) -> Verdict:
+    if condition == SUCCESS:
+        return Verdict(follow_ups=_told(event, attempt, rules.on_success_arn, condition, now))
+    policy = _policy_of(event)
+    if policy is not None and policy.dead_letter_arn is not None:
+        attributes = schedule_letter_attributes(event, condition, event.last_error or condition)
+        letter = _follow_up(event, "letter", policy.dead_letter_arn, event.payload, attributes, now)
+        return Verdict(follow_ups=(letter,))
+    told = (
+        *_told(event, attempt, rules.on_failure_arn, condition, now),
+        *_dead_letter(event, attempt, rules.dead_letter_arn, now),
+    )
+    if told:
+        return Verdict(follow_ups=told)
+    return Verdict(dead=DeadEvent(event=event, reason=condition, died_at=now))
+
+
+def _policy_of(event: Event) -> DeliveryPolicy | None:
+    """The policy that an event goes by, still: what has reached a function is the function's."""
+    return None if event.failures else event.policy
+
+
+def _max_age_s(event: Event, rules: Rules) -> float:
+    policy = _policy_of(event)
+    return rules.max_age_s if policy is None else policy.max_age_s
+
+
+def _told(
+    event: Event, attempt: Attempt, destination: str | None, condition: str, now: float
+) -> tuple[Event, ...]:
+    """The record for a destination, if there is one and the event was a function's."""
+    if destination is None or function_of_arn(event.target) is None:
+        return ()
+    success = condition == SUCCESS
+    invoked = event.failures + success
+    record = destination_record(event, condition, invoked, _answer(attempt), destination, now)
+    attributes = destination_attributes(event, destination, success=success)
+    return (_follow_up(event, "record", destination, record, attributes, now),)
+
+
+def _dead_letter(
+    event: Event, attempt: Attempt, queue: str | None, now: float
+) -> tuple[Event, ...]:
+    """The event itself, for a function's dead-letter queue, if there is one."""
+    if queue is None or function_of_arn(event.target) is None:
+        return ()
+    attributes = dead_letter_attributes(event, _answer(attempt), event.last_error or "")
+    return (_follow_up(event, "letter", queue, event.payload, attributes, now),)
+
+
+def _answer(attempt: Attempt) -> Answer | None:
+    match attempt:
+        case Succeeded():
+            return Answer(200, attempt.version, None, attempt.payload)
+        case Failed():
+            return Answer(200, attempt.version, attempt.error, attempt.payload)
+        case NotBegun():
+            return None if attempt.status is None else Answer(attempt.status)
+
+
+def _follow_up(
+    event: Event, what: str, target: str, payload: bytes, attributes: dict[str, str], now: float
+) -> Event:
+    """An event that tells `target` of the end of another one. Its id follows from that, so that
+    a verdict that is reached twice tells once."""
+    of_function, to_function = function_of_arn(event.target), function_of_arn(target)
+    trace_id = event.trace_id or new_trace_id(event.id, now)
+    if of_function is not None:
+        trace_id, _ = lineage.enter(trace_id, of_function[0])
+    return Event(
+        id=str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"{event.id} {now} {target} {len(payload)} {attributes}")
+        ),
+        queue=event.queue if to_function is None else to_function[0].arn,
+        target=target,
+        payload=payload,
+        accepted_at=now,
+        due_at=now,
+        source=EventSource.DESTINATION,
+        trace_id=trace_id,
+        attributes=attributes,
+    )

@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     PRECONDITION_FAILED = "PreconditionFailedException"
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException"
     POLICY_LENGTH_EXCEEDED = "PolicyLengthExceededException"
+    RECURSIVE_INVOCATION = "RecursiveInvocationException"
     TOO_MANY_REQUESTS = "TooManyRequestsException"
     QUOTA_EXCEEDED = "ServiceQuotaExceededException"
     INVALID_ZIP = "InvalidZipFileException"
@@ -57,6 +58,7 @@ AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.PRECONDITION_FAILED: 412,
     ErrorCode.CODE_STORAGE_EXCEEDED: 400,
     ErrorCode.POLICY_LENGTH_EXCEEDED: 400,
+    ErrorCode.RECURSIVE_INVOCATION: 400,
     ErrorCode.TOO_MANY_REQUESTS: 429,
     ErrorCode.QUOTA_EXCEEDED: 402,
     ErrorCode.INVALID_ZIP: 502,

@@ -31,13 +31,13 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def new_trace_id(request_id: str) -> str:
-    """An X-Ray trace header that is not sampled, made from a request's id.
+def new_trace_id(request_id: str, now: float | None = None) -> str:
+    """An X-Ray trace header that is not sampled, made from a request's id and the present time.
 
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
     """
     digits = request_id.replace("-", "")
-    return f"Root=1-{int(time.time()):08x}-{digits[:24]};Parent={digits[16:]};Sampled=0"
+    return f"Root=1-{int(now or time.time()):08x}-{digits[:24]};Parent={digits[16:]};Sampled=0"
 
 
 class ColdCause(StrEnum):
