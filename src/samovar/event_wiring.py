@@ -13,6 +13,7 @@ from samovar.config import Config
 from samovar.events.clients import AwsClients
 from samovar.events.dispatcher import Dispatcher
 from samovar.events.schedules.ticker import Ticker
+from samovar.events.senders import Senders
 from samovar.events.sources.reconciler import Reconciler
 from samovar.events.sources.registry import source_kinds
 from samovar.events.targets import ReservedConcurrency, Targets
@@ -80,19 +81,19 @@ async def events_role(
             return min(config.event_concurrency, reserved or config.event_concurrency)
 
         async def rules_of(_event: Event) -> Rules:
-            # Destinations: rules come from event invoke configs here, and a sender below.
+            # Destinations: rules come from event invoke configs here.
             return Rules()
 
+        clients = await stack.enter_async_context(AwsClients(config))
         dispatcher = Dispatcher(
             store,
-            Targets(invoker, None, reserved_concurrency),
+            Targets(invoker, Senders(clients), reserved_concurrency),
             rules_of,
             Turns(bound_of, config.events_at_once),
             clock,
             shared=database.is_shared,
         )
         await stack.enter_async_context(dispatcher)
-        clients = await stack.enter_async_context(AwsClients(config))
         source_store = SqlEventSourceStore(database)
         sources = Reconciler(source_store, invoker, store, source_kinds(clients), clock)
         await stack.enter_async_context(sources.polling())

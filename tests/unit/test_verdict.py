@@ -78,9 +78,10 @@ def test_a_retry_that_would_come_too_late_is_not_made():
 
 def test_an_event_that_waited_too_long_for_its_turn_is_not_tried():
     assert aged_out(EVENT, Rules(max_age_s=60), T + 60) is None
-    late = aged_out(EVENT, Rules(max_age_s=60, on_failure_arn=QUEUE), T + 60.1)
+    rules = Rules(max_age_s=60, on_failure_arn=QUEUE)
+    late = aged_out(EVENT, rules, T + 60.1)
     assert late is not None
-    record = json.loads(late.follow_ups[0].payload)
+    record = json.loads(verdict(EVENT, late, rules, T + 60.1).follow_ups[0].payload)
     assert record["requestContext"]["condition"] == "EventAgeExceeded"
     assert record["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in record

@@ -73,6 +73,8 @@ class AwsHttpSession:
                 data=request.body,
                 allow_redirects=False,
             ) as answer:
+                if 300 <= answer.status < 400:  # botocore would follow some, and go in circles
+                    raise ValueError("a redirect, which is not followed")
                 body = await _read(answer)
                 headers = {
                     name.decode().lower(): value.decode("latin-1")

@@ -21,7 +21,7 @@ from samovar.clock import Clock
 from samovar.events.lease import Lease
 from samovar.events.targets import Targets
 from samovar.events.turns import Turns
-from samovar.events.verdict import Attempt, NotBegun, Rules, verdict
+from samovar.events.verdict import Attempt, NotBegun, Rules, aged_out, verdict
 from samovar.model.errors import PlatformError
 from samovar.model.event import Event, function_of_arn
 from samovar.ports import EventStore, Taken, Verdict
@@ -205,9 +205,8 @@ class Dispatcher:
             rules = await self._rules_of(event)
         except PlatformError as error:
             return Rules(), NotBegun(str(error))
-        max_age_s = (event.policy or rules).max_age_s
-        if self._clock.now() - event.accepted_at > max_age_s:
-            return rules, NotBegun("EventAgeExceeded", lasting=True)
+        if (too_late := aged_out(event, rules, self._clock.now())) is not None:
+            return rules, too_late
         return rules, await self._targets.attempt(event)
 
     def _learn(self, held: _Held, begun: bool, now: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from samovar.model.arn import Arn
 from samovar.model.event import MAX_EVENT_BYTES, Event, function_of_arn
 from samovar.model.function import LATEST
 from samovar.model.invocation import ErrorDocument
@@ -75,7 +76,7 @@ def destination_record(
         record["responseContext"] = context
         if answer.payload is not None:
             record["responsePayload"] = _embedded(answer.payload)
-    limit = RECORD_LIMITS.get(service_of(destination))
+    limit = RECORD_LIMITS.get(_service_of(destination))
     text = _encode(record)
     for member in ("responsePayload", "requestPayload"):
         if limit is None or len(text) <= limit:
@@ -88,7 +89,7 @@ def destination_record(
 
 def destination_attributes(event: Event, destination: str, *, success: bool) -> dict[str, str]:
     """What goes with a destination's record (`sending.py` says under which names)."""
-    if service_of(destination) != "events":
+    if _service_of(destination) != "events":
         return {}
     return {
         "Source": "lambda",
@@ -143,15 +144,15 @@ def qualified(function_arn: str) -> str:
     return named[0].qualified_arn(named[1] or LATEST) if named else function_arn
 
 
-def service_of(arn: str) -> str:
-    """`sqs`, `lambda`, …"""
-    return arn.split(":", 3)[2] if arn.count(":") >= 3 else ""
-
-
 def iso_time(moment: float) -> str:
     """Seconds since the epoch as AWS writes them: `2019-11-14T18:16:05.568Z`."""
     at = dt.datetime.fromtimestamp(moment, dt.UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+def _service_of(destination: str) -> str:
+    arn = Arn.parse(destination)
+    return arn.service if arn is not None else ""
 
 
 def _embedded(payload: bytes) -> Any:

@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from samovar.events.schedules.occurrence import for_attempt
 from samovar.events.sending import Sender, SendError
-from samovar.events.verdict import Attempt, Failed, NotBegun, Succeeded
+from samovar.events.verdict import (
+    RECURSIVE_INVOCATION,
+    RETRIES_EXHAUSTED,
+    ZERO_RESERVED_CONCURRENCY,
+    Attempt,
+    Failed,
+    NotBegun,
+    Succeeded,
+)
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import Event, function_of_arn
 from samovar.model.function import FunctionId
@@ -19,8 +27,14 @@ log = get_logger("events")
 ReservedConcurrency = Callable[[FunctionId], int | None]
 """How many invocations of a function may run at once; None: it has no reservation."""
 
-LASTING = frozenset({ErrorCode.NOT_FOUND, ErrorCode.INVALID_PARAMETER, ErrorCode.REQUEST_TOO_LARGE})
-"""Errors that trying again does not mend: the function is gone, or takes no such event."""
+LASTING = {
+    ErrorCode.NOT_FOUND: RETRIES_EXHAUSTED,
+    ErrorCode.INVALID_PARAMETER: RETRIES_EXHAUSTED,
+    ErrorCode.REQUEST_TOO_LARGE: RETRIES_EXHAUSTED,
+    ErrorCode.RECURSIVE_INVOCATION: RECURSIVE_INVOCATION,
+}
+"""Errors that trying again does not mend (the function is gone, takes no such event, has had it
+too often) → what a record says then."""
 
 
 class Targets:
@@ -57,7 +71,11 @@ class Targets:
     async def _invoke(self, event: Event, function: FunctionId, qualifier: str | None) -> Attempt:
         if self._reserved_concurrency(function) == 0:
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-            return NotBegun("ZeroReservedConcurrency", lasting=True)
+            return NotBegun(
+                "Function not invoked: its reserved concurrency is zero.",
+                lasting=True,
+                condition=ZERO_RESERVED_CONCURRENCY,
+            )
         invocation = Invocation(
             request_id=event.id,
             function_arn=event.target,
@@ -69,7 +87,12 @@ class Targets:
             version = await self._invoker.resolve(function, qualifier)
             done = await self._invoker.invoke(version, invocation)
         except PlatformError as error:
-            return NotBegun(str(error), lasting=error.code in LASTING)
+            return NotBegun(
+                error.message,
+                lasting=error.code in LASTING,
+                condition=LASTING.get(error.code, RETRIES_EXHAUSTED),
+                status=error.status,
+            )
         outcome = done.outcome
         if outcome.function_error is not None:
             return Failed(outcome.payload, outcome.function_error, done.version.version)

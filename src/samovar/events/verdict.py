@@ -121,12 +121,13 @@ def verdict(event: Event, attempt: Attempt, rules: Rules, now: float) -> Verdict
     return Verdict(again=structs.replace(again, due_at=due_at))
 
 
-def aged_out(event: Event, rules: Rules, now: float) -> Verdict | None:
-    """What becomes of an event that has waited too long for its turn; None: it has not."""
+def aged_out(event: Event, rules: Rules, now: float) -> NotBegun | None:
+    """In place of an attempt, for an event that has waited too long for its turn; None: it has
+    not."""
     if now - event.accepted_at <= _max_age_s(event, rules):
         return None
-    waited = NotBegun(event.last_error or "The event has waited for longer than it may.")
-    return _end(event, waited, rules, EVENT_AGE_EXCEEDED, now)
+    waited = event.last_error or "The event has waited for longer than it may."
+    return NotBegun(waited, lasting=True, condition=EVENT_AGE_EXCEEDED)
 
 
 # ---------------------------------------------------------------- the end of an event

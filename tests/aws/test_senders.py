@@ -1,0 +1,188 @@
+"""Events on their way to queues, topics, buses and buckets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec import structs
+
+from samovar.config import Config
+from samovar.events.clients import AwsClients
+from samovar.events.senders import Senders
+from samovar.events.sending import SendError
+from samovar.model.event import Event
+from tests.aws.answering import answering
+from tests.aws.moto_server import ACCOUNT, REGION, Moto
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=a87bd80c:1"
+EVENT = Event(
+    id="7f6a2b0e-0000-4000-8000-000000000000",
+    queue=f"arn:aws:lambda:{REGION}:000000000000:function:f",
+    target="",
+    payload=b'{"n": 1}',
+    accepted_at=1573755365.568,
+    due_at=0,
+    trace_id=TRACE,
+)
+ATTRIBUTES = {"MessageAttributes": '{"RequestID": {"DataType": "String", "StringValue": "r"}}'}
+
+
+@pytest.fixture
+async def send(moto: Moto) -> AsyncIterator[Any]:
+    """`await send(target, **changes)` through moto."""
+    async with AwsClients(Config(aws_endpoint=moto.endpoint)) as clients:
+        sender = Senders(clients)
+
+        async def send_one(target: str, **changes: Any) -> None:
+            await sender.send(structs.replace(EVENT, target=target, **changes))
+
+        yield send_one
+
+
+def queue_of(moto: Moto, name: str | None = None, **attributes: str) -> tuple[str, str]:
+    """A new queue: its URL and ARN."""
+    name = name or f"q-{uuid4().hex}"
+    sqs = moto.client("sqs")
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+
+def received(moto: Moto, url: str) -> dict[str, Any]:
+    """The one message of a queue."""
+    answer = moto.client("sqs").receive_message(
+        QueueUrl=url, AttributeNames=["All"], MessageAttributeNames=["All"], MaxNumberOfMessages=10
+    )
+    (message,) = answer["Messages"]
+    return dict(message)
+
+
+async def test_a_queue_has_the_payload_its_attributes_and_the_trace(send, moto):
+    url, arn = queue_of(moto)
+    await send(arn, attributes=ATTRIBUTES)
+    message = received(moto, url)
+    assert message["Body"] == '{"n": 1}'
+    assert message["MessageAttributes"]["RequestID"]["StringValue"] == "r"
+    assert message["Attributes"]["AWSTraceHeader"] == TRACE
+
+
+async def test_a_fifo_queue_keeps_an_event_that_is_sent_twice_once(send, moto):
+    url, arn = queue_of(moto, f"q-{uuid4().hex}.fifo", FifoQueue="true")
+    await send(arn, attributes={"MessageGroupId": "g"})
+    await send(arn, attributes={"MessageGroupId": "g"})
+    assert received(moto, url)["Attributes"]["MessageGroupId"] == "g"
+
+
+async def test_a_topic_tells_its_subscribers(send, moto):
+    url, queue = queue_of(moto)
+    sns = moto.client("sns")
+    topic = sns.create_topic(Name=f"t-{uuid4().hex}")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    await send(topic, attributes=ATTRIBUTES)
+    told = json.loads(received(moto, url)["Body"])
+    assert told["Message"] == '{"n": 1}'
+    assert told["MessageAttributes"]["RequestID"]["Value"] == "r"
+
+
+async def test_a_bus_has_an_event_of_the_type(send, moto):
+    url, queue = queue_of(moto)
+    events, name = moto.client("events"), f"b-{uuid4().hex}"
+    bus = events.create_event_bus(Name=name)["EventBusArn"]
+    pattern = json.dumps({"source": ["lambda"], "detail-type": ["Told"]})
+    events.put_rule(Name="r", EventBusName=name, EventPattern=pattern)
+    events.put_targets(Rule="r", EventBusName=name, Targets=[{"Id": "1", "Arn": queue}])
+    resources = json.dumps(["arn:aws:lambda:x", bus])
+    await send(bus, attributes={"DetailType": "Told", "Resources": resources})
+    told = json.loads(received(moto, url)["Body"])
+    assert told["detail"] == {"n": 1}
+    assert told["resources"] == json.loads(resources)
+
+
+async def test_a_bucket_has_an_object_under_the_documented_key(send, moto):
+    s3, bucket = moto.client("s3"), f"b-{uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+    await send(f"arn:aws:s3:::{bucket}")
+    key = f"aws/lambda/async/f/2019/11/14/2019-11-14T18.16.05-{EVENT.id}"
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b'{"n": 1}'
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"arn:aws:sqs:{REGION}:{ACCOUNT}:not-there",
+        f"arn:aws:sqs:{REGION}:{ACCOUNT}:../../admin",
+        f"arn:aws:sqs:evil.example/:{ACCOUNT}:q",
+        "arn:aws:sqs:-:123456789012:q",
+        f"arn:aws:sns:{REGION}:{ACCOUNT}:not-there",
+        "arn:aws:s3:::not-there-for-sure",
+        "arn:aws:s3:::../../../etc/passwd",
+        f"arn:aws:iam:{REGION}:{ACCOUNT}:role/x",
+        "arn:aws:sqs:us-east-1:1:q",
+        "no arn",
+        "",
+    ],
+)
+async def test_what_is_not_there_or_is_no_target_is_not_tried_again(send, target):
+    with pytest.raises(SendError) as refused:
+        await send(target)
+    assert refused.value.lasting
+
+
+async def test_a_queue_that_was_made_anew_is_found(send, moto):
+    url, arn = queue_of(moto)
+    await send(arn)
+    moto.client("sqs").delete_queue(QueueUrl=url)
+    with pytest.raises(SendError):
+        await send(arn)
+    again, _ = queue_of(moto, arn.rsplit(":", 1)[1])
+    await send(arn)
+    assert received(moto, again)["Body"] == '{"n": 1}'
+
+
+async def test_without_an_endpoint_it_is_tried_again_for_there_may_be_one_later():
+    async with AwsClients(Config()) as clients:
+        target = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
+        with pytest.raises(SendError, match="SAMOVAR_SQS_ENDPOINT") as refused:
+            await Senders(clients).send(structs.replace(EVENT, target=target))
+        assert not refused.value.lasting
+
+
+TARGETS = [
+    f"arn:aws:sqs:{REGION}:{ACCOUNT}:q",
+    f"arn:aws:sns:{REGION}:{ACCOUNT}:t",
+    f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/b",
+    "arn:aws:s3:::bucket",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe{[",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"QueueUrl":5',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"Entries":0',
+        b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 No\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"garbage\r\n\r\n",
+    ],
+    ids=["bytes", "list", "number", "entries", "unavailable", "redirect", "no http"],
+)
+async def test_an_answer_that_makes_no_sense_is_a_failure_that_passes(target, answer):
+    async with answering(answer) as (url, heads), AwsClients(Config(aws_endpoint=url)) as clients:
+        with pytest.raises(SendError) as refused:
+            await Senders(clients).send(structs.replace(EVENT, target=target))
+        assert not refused.value.lasting
+        assert len(heads) <= 2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_an_endpoint_that_never_answers_is_not_waited_for(target):
+    async with answering() as (url, _), AwsClients(Config(aws_endpoint=url)) as clients:
+        with pytest.raises(SendError, match="did not answer") as refused:
+            await Senders(clients, limit_s=0.2).send(structs.replace(EVENT, target=target))
+        assert not refused.value.lasting
