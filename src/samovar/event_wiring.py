@@ -91,6 +91,7 @@ async def events_role(
             rules_of,
             Turns(bound_of, config.events_at_once),
             clock,
+            dead_for_s=config.dead_event_days * 86_400,
             shared=database.is_shared,
         )
         await stack.enter_async_context(dispatcher)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,7 +31,8 @@ from samovar.telemetry.log import get_logger
 log = get_logger("events")
 
 LOOK_AGAIN_S = 60.0
-"""So often the store is asked what is due, should a message from another server be lost."""
+"""So often the store is asked what is due, should a message from another server be lost; and what
+has been dead for long enough is forgotten."""
 
 TRY_AGAIN_S = 1.0
 """The pause before a write is tried again that the store could not make."""
@@ -57,14 +59,17 @@ class Dispatcher:
         turns: Turns,
         clock: Clock,
         *,
+        dead_for_s: float = math.inf,
         shared: bool = False,
     ) -> None:
-        """`shared`: other servers may hold events of this store."""
+        """Dead events are kept for `dead_for_s`. `shared`: other servers may hold events of this
+        store."""
         self._store = store
         self._targets = targets
         self._rules_of = rules_of
         self._turns = turns
         self._clock = clock
+        self._dead_for_s = dead_for_s
         self._shared = shared
         self._lease = Lease(store)
         self._tasks = asyncio.TaskGroup()
@@ -156,6 +161,8 @@ class Dispatcher:
     async def _look(self, now: float) -> None:
         try:
             due = await self._store.due()
+            if self._dead_for_s < math.inf:
+                await self._store.forget_dead(now - self._dead_for_s)
         except PlatformError as error:
             log.warning("the event queues could not be read", error=str(error))
             return

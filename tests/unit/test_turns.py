@@ -1,0 +1,177 @@
+"""Whose turn it is: windows, pauses and the order of queues."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from samovar.events.turns import FIRST_WINDOW, LONGEST_PAUSE_S, Turns
+
+NOW = 1000.0
+
+
+def turns(bound=64, at_once=1000):
+    return Turns(lambda queue: bound, at_once)
+
+
+def taking(made, now=NOW):
+    """All turns that there are now."""
+    return list(iter(lambda: made.next(now), None))
+
+
+def test_who_has_nothing_due_has_no_turn():
+    made = turns()
+    made.waiting("later", NOW + 1)
+    assert taking(made) == []
+    assert made.next_at() == NOW + 1
+    assert taking(made, NOW + 1) == [("later", FIRST_WINDOW)]
+    assert made.next_at() is None
+
+
+def test_a_turn_ends_until_more_is_known_to_be_due():
+    made = turns()
+    made.waiting("q", NOW)
+    assert taking(made) == [("q", FIRST_WINDOW)]
+    made.took("q", FIRST_WINDOW, 2, NOW)
+    assert made.under_way == 2
+    assert taking(made) == [("q", FIRST_WINDOW - 2)]
+
+
+def test_what_comes_while_a_queue_is_taken_from_is_not_forgotten():
+    made = turns()
+    made.waiting("q", NOW)
+    taking(made)
+    made.waiting("q", NOW + 1)
+    made.took("q", FIRST_WINDOW, FIRST_WINDOW, NOW + 2)
+    made.done("q")
+    assert made.next_at() == NOW + 1
+
+
+def test_queues_take_turns_whatever_has_been_due_longest():
+    made = turns(at_once=1)
+    for queue, due_at in (("old", NOW - 100), ("new", NOW), ("middle", NOW - 50)):
+        made.waiting(queue, due_at)
+    order = []
+    for _ in range(6):
+        queue, number = made.next(NOW)
+        assert number == 1
+        made.took(queue, 1, 1, NOW - 100)
+        made.done(queue)
+        order.append(queue)
+    assert order == ["old", "new", "middle"] * 2
+
+
+def test_all_together_are_bounded():
+    made = turns(at_once=10)
+    for queue in "abc":
+        made.waiting(queue, NOW)
+    assert taking(made) == [("a", 8), ("b", 2)]
+    assert made.next_at() is None
+    made.done("a")
+    assert taking(made) == [("c", 1)]
+
+
+def test_a_window_grows_with_what_begins_up_to_the_bound_of_the_queue():
+    made = turns(bound=10)
+    for _ in range(5):
+        made.begun("q", made.epoch("q"))
+    made.waiting("q", NOW)
+    assert taking(made) == [("q", 10)]
+
+
+def test_a_bound_that_falls_is_kept_to():
+    bounds = {"q": 64}
+    made = Turns(bounds.__getitem__, 1000)
+    made.waiting("q", NOW)
+    taking(made)
+    made.took("q", FIRST_WINDOW, 4, NOW)
+    bounds["q"] = 4
+    assert taking(made) == []
+
+
+def throttled_once(made, now=NOW):
+    made.throttled("q", made.epoch("q"), now)
+
+
+def test_a_throttle_makes_a_pause_and_then_a_probe():
+    made = turns()
+    made.waiting("q", NOW)
+    throttled_once(made)
+    assert taking(made) == []
+    assert made.next_at() == NOW + 1
+    assert taking(made, NOW + 1) == [("q", 1)]
+
+
+def test_pauses_double_up_to_the_longest():
+    made = turns()
+    made.waiting("q", NOW)
+    now = NOW
+    for pause_s in (1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S):
+        throttled_once(made, now)
+        assert made.next_at() == now + pause_s
+        now += pause_s
+
+
+def test_throttles_of_what_was_under_way_before_tell_nothing_new():
+    made = turns()
+    made.waiting("q", NOW)
+    epoch = made.epoch("q")
+    for _ in range(8):
+        made.throttled("q", epoch, NOW)
+    made.begun("q", epoch)
+    assert made.next_at() == NOW + 1
+    assert taking(made, NOW + 1) == [("q", 1)]
+
+
+def test_a_probe_that_begins_ends_the_throttle():
+    made = turns()
+    throttled_once(made)
+    made.begun("q", made.epoch("q"))
+    made.waiting("q", NOW)
+    assert taking(made, NOW + 1) == [("q", 2)]
+    throttled_once(made, NOW + 1)
+    made.took("q", 2, 0, NOW)
+    assert made.next_at() == NOW + 2
+
+
+@pytest.mark.parametrize(
+    ("why", "before"),
+    [
+        ("others wait before it", lambda made: made.waiting("q", NOW)),
+        ("its queue pauses", throttled_once),
+        ("its queue is full", lambda made: [made.claim("q", NOW, NOW) for _ in range(8)]),
+    ],
+)
+def test_a_new_event_begins_at_once_unless(why, before):
+    made = turns()
+    before(made)
+    assert not made.claim("q", NOW, NOW)
+    assert made.claim("another", NOW, NOW)
+
+
+def test_a_new_event_begins_at_once_unless_it_is_due_later():
+    assert not turns().claim("q", NOW + 1, NOW)
+
+
+def test_of_queues_that_are_empty_nothing_is_kept():
+    made = turns()
+    for number in range(100):
+        assert made.claim(f"q{number}", NOW, NOW)
+        made.done(f"q{number}")
+    assert made._queues == {}
+
+
+def test_counts_come_out_even_whatever_happens():
+    made = turns(bound=5, at_once=9)
+    for now in itertools.islice(itertools.count(NOW), 50):
+        for queue in "abcd":
+            made.waiting(queue, now)
+        for queue, number in taking(made, now):
+            assert 0 < number <= 5
+            made.took(queue, number, number // 2, now)
+        assert 0 <= made.under_way <= 9
+        for queue in "abcd":
+            while made._queues.get(queue) and made._queues[queue].under_way:
+                made.done(queue)
+        assert made.under_way == 0
