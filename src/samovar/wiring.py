@@ -36,6 +36,7 @@ from samovar.frontend.operations.control import Control
 from samovar.frontend.operations.scheduler_control import SchedulerControl
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes, Route
+from samovar.frontend.schedule_routes import ScheduleRoutes
 from samovar.frontend.service import lambda_service, scheduler_service
 from samovar.frontend.test_controls import ControlRoutes
 from samovar.http_server import HttpServer
@@ -158,6 +159,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         events = await stack.enter_async_context(
             events_role(config, database, invoker, manager.ledger.reserved, clock)
         )
+        more["schedules"] = ScheduleRoutes(events.schedules.store)
         control = Control(
             store=store,
             layers=layers,

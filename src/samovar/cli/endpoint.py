@@ -1,4 +1,4 @@
-"""The way to a server: botocore's lambda client for the AWS API, plain HTTP for Samovar's own.
+"""The way to a server: botocore's clients for the AWS APIs, plain HTTP for Samovar's own.
 
 Credentials and region are found as any AWS client finds them (environment, shared files), and
 where there are none, dummies serve: the server takes any. What would ask the network for
@@ -33,6 +33,7 @@ INVOKE_TIMEOUT_S = 15 * 60 + 90
 
 ACCOUNT = re.compile(r"\d{12}")
 """An access key of this form names an account; any other stands for the default one."""
+LIST_FUNCTIONS = "`samovar ls` lists the functions"
 LOCAL_CREDENTIAL_SOURCES = frozenset({"env", "shared-credentials-file", "config-file"})
 
 
@@ -59,11 +60,18 @@ class Endpoint:
 
     def lambda_client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> LambdaClient:
         """A botocore client; its calls belong inside `answers()`."""
+        return cast("LambdaClient", self._client("lambda", timeout_s))
+
+    def scheduler_client(self) -> Any:
+        """Likewise, for schedules."""
+        return self._client("scheduler", ANSWER_TIMEOUT_S)
+
+    def _client(self, service: str, timeout_s: float) -> Any:
         from botocore.config import Config
 
         session, credentials, region = self._aws_configuration()
-        client: Any = session.create_client(
-            "lambda",
+        return session.create_client(
+            service,
             region_name=region,
             endpoint_url=self.url,
             aws_access_key_id=credentials.access_key if credentials else "samovar",
@@ -77,7 +85,6 @@ class Endpoint:
                 parameter_validation=False,  # the server's messages are AWS's own
             ),
         )
-        return cast("LambdaClient", client)
 
     def scope(self) -> dict[str, str]:
         """The region and account that a signed request would speak of, for one that is not."""
@@ -106,8 +113,9 @@ class Endpoint:
             ) from error
 
     @contextlib.contextmanager
-    def answers(self) -> Iterator[None]:
-        """Turns whatever a botocore call raises inside it into a `CommandError`."""
+    def answers(self, if_not_found: str = LIST_FUNCTIONS) -> Iterator[None]:
+        """Turns whatever a botocore call raises inside it into a `CommandError`; `if_not_found` is
+        the next step where something is not there."""
         from botocore import exceptions
         from urllib3.exceptions import HTTPError
 
@@ -115,7 +123,9 @@ class Endpoint:
             yield
         except exceptions.ClientError as error:
             answer = error.response["Error"]
-            raise _refusal(answer.get("Code", ""), answer.get("Message", "")) from error
+            raise _refusal(
+                answer.get("Code", ""), answer.get("Message", ""), if_not_found
+            ) from error
         except exceptions.ReadTimeoutError as error:
             raise CommandError(
                 f"{self.url} took too long to answer", "look at the server's own log"
@@ -165,10 +175,10 @@ class Endpoint:
             connection.close()
 
 
-def _refusal(code: str, message: str) -> CommandError:
+def _refusal(code: str, message: str, if_not_found: str) -> CommandError:
     message = message.rstrip(".") or "refused"
     if code == "ResourceNotFoundException":
-        return CommandError(message, "`samovar ls` lists the functions")
+        return CommandError(message, if_not_found)
     return CommandError(f"{message} ({code})")
 
 

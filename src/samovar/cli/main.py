@@ -31,6 +31,7 @@ from samovar.cli.flags import (
     endpoint_of,
 )
 from samovar.cli.layer_app import layer_app
+from samovar.cli.schedule_app import schedule_app
 
 app = typer.Typer(
     help="The serverless server: the AWS Lambda API on your own machine.",
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(layer_app, name="layer")
+app.add_typer(schedule_app, name="schedule")
 
 
 def _version(wanted: bool) -> None:
