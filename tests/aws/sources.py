@@ -35,11 +35,15 @@ class Mappings:
     def create(self, **params: Any) -> str:
         """Create a mapping, wait till it is enabled (or disabled, if asked for); its UUID."""
         created = self.client.create_event_source_mapping(**params)
-        self._uuids.append(created["UUID"])
+        self.adopt(created["UUID"])
         state = "Disabled" if params.get("Enabled") is False else "Enabled"
         self.await_state(created["UUID"], state)
         uuid: str = created["UUID"]
         return uuid
+
+    def adopt(self, uuid: str) -> None:
+        """Delete this one, too, at the end."""
+        self._uuids.append(uuid)
 
     def get(self, uuid: str) -> dict[str, Any]:
         """As GetEventSourceMapping has it."""
@@ -56,15 +60,16 @@ class Mappings:
 
     def delete(self, uuid: str) -> None:
         """Delete it, and wait till it has gone."""
-        eventually(lambda: self.get(uuid)["State"] in ("Enabled", "Disabled"))
+        eventually(lambda: self.get(uuid)["State"] in ("Enabled", "Disabled", "Deleting"))
         self.client.delete_event_source_mapping(UUID=uuid)
-        eventually(lambda: self._is_gone(uuid))
+        eventually(lambda: self.is_gone(uuid))
 
     def close(self) -> None:
         """Delete those that are still there."""
         for uuid in self._uuids:
-            if not self._is_gone(uuid):
+            if not self.is_gone(uuid):
                 self.delete(uuid)
+        self._uuids.clear()
 
     def printed(self, function: str, word: str = "EVENT") -> list[Any]:
         """The JSON that a function has printed after `word`, line by line."""
@@ -79,7 +84,8 @@ class Mappings:
             lambda: found if len(found := self.printed(function, word)) >= count else []
         )
 
-    def _is_gone(self, uuid: str) -> bool:
+    def is_gone(self, uuid: str) -> bool:
+        """Whether there is no such mapping."""
         try:
             self.get(uuid)
         except self.client.exceptions.ResourceNotFoundException:

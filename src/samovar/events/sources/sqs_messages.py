@@ -17,7 +17,7 @@ log = get_logger("events.sqs")
 MAX_BATCH = 10
 """Messages that one request deletes, or changes."""
 
-SHORTEST_VISIBILITY_S = 10
+SHORTEST_VISIBILITY_S = 1
 RENEWALS = 3
 """In the time that a renewal lasts: two may fail."""
 
