@@ -184,6 +184,10 @@ class EventSourceStore(Protocol):
         """NOT_FOUND where the mapping has gone: a poller that has lived on too long."""
         ...
 
+    async def forget_position(self, uuid: str, shard: str) -> None:
+        """Forgetting what is not there is no error."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -80,9 +80,14 @@ class Mappings:
 
     def printed_events(self, function: str, count: int, word: str = "EVENT") -> list[Any]:
         """Wait till a function has printed so many."""
-        return eventually(
-            lambda: found if len(found := self.printed(function, word)) >= count else []
-        )
+        try:
+            return eventually(
+                lambda: found if len(found := self.printed(function, word)) >= count else []
+            )
+        except AssertionError as error:
+            mappings = self.client.list_event_source_mappings(FunctionName=function)
+            shown = [each["LastProcessingResult"] for each in mappings["EventSourceMappings"]]
+            raise AssertionError(f"{shown}\n{self._server.stderr()[-2000:]}") from error
 
     def is_gone(self, uuid: str) -> bool:
         """Whether there is no such mapping."""

@@ -203,7 +203,11 @@ REFUSED = [
     (SQS, {"ProvisionedPollerConfig": {"MinimumPollers": 2}}, "ProvisionedPollerConfig is not"),
     (
         SQS,
-        {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:123456789012:q"}}},
+        {
+            "DestinationConfig": {
+                "OnFailure": {"Destination": "arn:aws:sqs:us-east-1:123456789012:q"}
+            }
+        },
         "DestinationConfig is not supported for SQS",
     ),
     (STREAM, {}, "Value null at 'startingPosition' failed to satisfy constraint"),

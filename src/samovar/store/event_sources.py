@@ -120,6 +120,12 @@ class SqlEventSourceStore:
                     {"uuid": uuid, "shard": shard, "position": position},
                 )
 
+    async def forget_position(self, uuid: str, shard: str) -> None:
+        """Drop what was saved of a shard."""
+        at = sa.and_(_SHARD.uuid == uuid, _SHARD.shard == shard)
+        async with self._database.write() as connection:
+            await connection.execute(sa.delete(event_source_positions).where(at))
+
 
 async def _find(
     connection: AsyncConnection, query: sa.Select[Any], uuid: str

@@ -37,6 +37,10 @@ class StoredPositions:
         """Durable on return. NOT_FOUND where the mapping has gone."""
         await self._store.save_position(self._uuid, shard, position)
 
+    async def forget(self, shard: str) -> None:
+        """Drop what was saved of a shard."""
+        await self._store.forget_position(self._uuid, shard)
+
 
 class MappingFeed:
     """See `poller.Feed`."""
@@ -58,6 +62,14 @@ class MappingFeed:
         self._invoker = invoker
         self._queue = queue
         self._report = report
+
+    async def role(self) -> str:
+        """The ARN of the role that the function runs under."""
+        try:
+            mapping = self.mapping
+            return (await self._invoker.resolve(mapping.function, mapping.qualifier)).role
+        except PlatformError:
+            return ""
 
     def admits(self, record: Record) -> bool:
         """Whether the filters let a record through."""

@@ -76,6 +76,10 @@ class Positions(Protocol):
         NOT_FOUND where the mapping has gone."""
         ...
 
+    async def forget(self, shard: str) -> None:
+        """A shard that the source has dropped. Raises `PlatformError`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
@@ -100,6 +104,10 @@ class Feed(Protocol):
     clock: Clock
     positions: Positions
     stopping: asyncio.Event
+
+    async def role(self) -> str:
+        """The ARN of the role that the function runs under; empty where there is no function."""
+        ...
 
     def admits(self, record: Record) -> bool:
         """Whether the mapping's filters let a record through. Pure, bounded in time."""

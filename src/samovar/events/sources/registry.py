@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from samovar.events.clients import AwsClients
+from samovar.events.sources.dynamodb import dynamodb_opener
+from samovar.events.sources.kinesis import kinesis_opener
 from samovar.events.sources.poller import Source
 from samovar.events.sources.sqs import SqsSource
+from samovar.events.sources.stream_source import StreamSource
 from samovar.model.event_source import SourceKind
 
 
 def source_kinds(clients: AwsClients) -> Mapping[SourceKind, Source]:
     """Every kind of source."""
-    return {SourceKind.SQS: SqsSource(clients)}
+    return {
+        SourceKind.SQS: SqsSource(clients),
+        SourceKind.KINESIS: StreamSource("Kinesis", kinesis_opener(clients)),
+        SourceKind.DYNAMODB: StreamSource("DynamoDB Streams", dynamodb_opener(clients)),
+    }

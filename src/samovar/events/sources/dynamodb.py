@@ -1,0 +1,151 @@
+"""Streams of tables: DynamoDB-compatible services.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html#events-sample-dynamodb
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from samovar.clock import Clock
+from samovar.events.clients import AwsClients
+from samovar.events.sources.arrival import epoch, platform_time
+from samovar.events.sources.aws_request import ask
+from samovar.events.sources.poller import SourceError
+from samovar.events.sources.record import Record
+from samovar.events.sources.stream import Fetched, Position, Shard
+from samovar.events.sources.stream_source import OpenStream
+from samovar.model.event_source import EventSourceMapping
+
+MAX_SHARDS = 10_000
+
+MAX_DEPTH = 64
+"""Of lists and maps in an item: DynamoDB has 32, and each is two of ours."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def dynamodb_opener(clients: AwsClients) -> OpenStream:
+    """Opens streams of tables."""
+
+    @contextlib.asynccontextmanager
+    async def open_stream(
+        mapping: EventSourceMapping, _role: str, clock: Clock
+    ) -> AsyncIterator[TableStream]:
+        async with clients.client("dynamodbstreams", mapping.source_region) as client:
+            stream = TableStream(client, mapping, clock)
+            await stream.describe()
+            yield stream
+
+    return open_stream
+
+
+class TableStream:
+    """See `stream.Stream`."""
+
+    begins_at_times = False
+    idle_s = 0.25
+    retention_s = 24 * 3600.0
+    details_name = "DDBStreamBatchInfo"
+
+    def __init__(self, client: Any, mapping: EventSourceMapping, clock: Clock) -> None:
+        self._client = client
+        self._arn = mapping.source_arn or ""
+        self._clock = clock
+
+    async def describe(self, after: str | None = None) -> Mapping[str, Any]:
+        """A page of its description. Raises `SourceError`."""
+        begin = {} if after is None else {"ExclusiveStartShardId": after}
+        answer = await ask(self._client.describe_stream, StreamArn=self._arn, **begin)
+        description = answer.get("StreamDescription")
+        return description if isinstance(description, dict) else {}
+
+    async def shards(self) -> Sequence[Shard]:
+        """Those that there are, closed ones included."""
+        found: list[Shard] = []
+        last = None
+        while len(found) < MAX_SHARDS:
+            page = await self.describe(last)
+            found += [_shard(each) for each in page.get("Shards") or ()]
+            last = page.get("LastEvaluatedShardId")
+            if not last:
+                return found
+        raise SourceError(f"the stream has more than {MAX_SHARDS} shards")
+
+    async def iterator(self, shard: str, position: Position) -> str:
+        """What reading begins with."""
+        request = {"ShardIteratorType": "LATEST" if position.latest else "TRIM_HORIZON"}
+        if position.after is not None:
+            request = {
+                "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+                "SequenceNumber": position.after,
+            }
+        answer = await ask(
+            self._client.get_shard_iterator, StreamArn=self._arn, ShardId=shard, **request
+        )
+        return str(answer.get("ShardIterator"))
+
+    async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
+        """The next records, in order."""
+        answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
+        records = [self._record(shard, each) for each in answer.get("Records") or ()]
+        return Fetched(records, answer.get("NextShardIterator") or None)
+
+    def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
+        try:
+            change = {name: _shown(value) for name, value in raw["dynamodb"].items()}
+            number = raw["dynamodb"]["SequenceNumber"]
+            arrived = epoch(raw["dynamodb"].get("ApproximateCreationDateTime"))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SourceError("the service has sent what is no record") from error
+        change["ApproximateCreationDateTime"] = arrived
+        event: dict[str, Any] = {
+            "eventID": raw.get("eventID"),
+            "eventName": raw.get("eventName"),
+            "eventVersion": raw.get("eventVersion") or "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": self._arn.split(":")[3],
+            "dynamodb": change,
+            "eventSourceARN": self._arn,
+        }
+        if raw.get("userIdentity"):
+            identity = raw["userIdentity"]
+            event["userIdentity"] = {
+                "principalId": identity.get("PrincipalId"),
+                "type": identity.get("Type"),
+            }
+        return Record(
+            id=number,
+            json=_encode(event),
+            seen=event,
+            shard=shard,
+            key=_encode(change.get("Keys")).decode(),
+            arrived_at=platform_time(arrived, self._clock),
+        )
+
+
+def _shown(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A part of a change as JSON has it: bytes in base64."""
+    if not depth:
+        raise TypeError("it is nested too deeply")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _shown(each, depth - 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each, depth - 1) for each in value]
+    return value
+
+
+def _shard(raw: Mapping[str, Any]) -> Shard:
+    try:
+        parent = raw.get("ParentShardId")
+        closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
+        return Shard(raw["ShardId"], frozenset({parent} if parent else ()), closed)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SourceError("the service has sent what is no shard") from error

@@ -1,0 +1,146 @@
+"""Kinesis-compatible streams.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html#services-kinesis-event-example
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from samovar.clock import Clock
+from samovar.events.clients import AwsClients
+from samovar.events.sources.arrival import epoch, platform_time
+from samovar.events.sources.aws_request import ask
+from samovar.events.sources.poller import SourceError
+from samovar.events.sources.record import Record
+from samovar.events.sources.stream import Fetched, Position, Shard
+from samovar.events.sources.stream_source import OpenStream
+from samovar.model.event_source import EventSourceMapping
+
+MAX_SHARDS = 10_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+def kinesis_opener(clients: AwsClients) -> OpenStream:
+    """Opens streams of Kinesis."""
+
+    @contextlib.asynccontextmanager
+    async def open_stream(
+        mapping: EventSourceMapping, role: str, clock: Clock
+    ) -> AsyncIterator[KinesisStream]:
+        async with clients.client("kinesis", mapping.source_region) as client:
+            stream = KinesisStream(client, mapping, role, clock)
+            await stream.open()
+            yield stream
+
+    return open_stream
+
+
+class KinesisStream:
+    """See `stream.Stream`."""
+
+    begins_at_times = True
+    idle_s = 1.0
+    details_name = "KinesisBatchInfo"
+
+    def __init__(self, client: Any, mapping: EventSourceMapping, role: str, clock: Clock) -> None:
+        self.retention_s = 24 * 3600.0
+        self._client = client
+        self._arn = mapping.source_arn or ""
+        self._name = self._arn.rpartition("stream/")[2]
+        self._role = role
+        self._clock = clock
+
+    async def open(self) -> None:
+        """Find the stream. Raises `SourceError`."""
+        answer = await ask(self._client.describe_stream_summary, StreamName=self._name)
+        summary = answer.get("StreamDescriptionSummary")
+        hours = summary.get("RetentionPeriodHours") if isinstance(summary, dict) else None
+        if isinstance(hours, int) and hours > 0:
+            self.retention_s = hours * 3600.0
+
+    async def shards(self) -> Sequence[Shard]:
+        """Those that there are, closed ones included."""
+        found: list[Shard] = []
+        request: dict[str, Any] = {"StreamName": self._name}
+        while len(found) < MAX_SHARDS:
+            answer = await ask(self._client.list_shards, **request)
+            found += [_shard(each) for each in answer.get("Shards") or ()]
+            token = answer.get("NextToken")
+            if not token:
+                return found
+            request = {"NextToken": token}
+        raise SourceError(f"the stream has more than {MAX_SHARDS} shards")
+
+    async def iterator(self, shard: str, position: Position) -> str:
+        """What reading begins with."""
+        request: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
+        if position.after is not None:
+            request = {
+                "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+                "StartingSequenceNumber": position.after,
+            }
+        elif position.latest:
+            request = {"ShardIteratorType": "LATEST"}
+        elif position.since is not None:
+            moment = dt.datetime.fromtimestamp(position.since, dt.UTC)
+            request = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": moment}
+        answer = await ask(
+            self._client.get_shard_iterator, StreamName=self._name, ShardId=shard, **request
+        )
+        return str(answer.get("ShardIterator"))
+
+    async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
+        """The next records, in order."""
+        answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
+        records = [self._record(shard, each) for each in answer.get("Records") or ()]
+        return Fetched(records, answer.get("NextShardIterator") or None)
+
+    def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
+        try:
+            number, key, data = raw["SequenceNumber"], raw["PartitionKey"], raw["Data"]
+            arrived = epoch(raw.get("ApproximateArrivalTimestamp"))
+        except (KeyError, TypeError) as error:
+            raise SourceError("the service has sent what is no record") from error
+        kinesis = {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": key,
+            "sequenceNumber": number,
+            "data": base64.b64encode(data).decode(),
+            "approximateArrivalTimestamp": arrived,
+        }
+        event = {
+            "kinesis": kinesis,
+            "eventSource": "aws:kinesis",
+            "eventVersion": "1.0",
+            "eventID": f"{shard}:{number}",
+            "eventName": "aws:kinesis:record",
+            "invokeIdentityArn": self._role,
+            "awsRegion": self._arn.split(":")[3],
+            "eventSourceARN": self._arn,
+        }
+        return Record(
+            id=number,
+            json=_encode(event),
+            seen=event | kinesis,
+            contents={"data": data},
+            shard=shard,
+            key=key,
+            arrived_at=platform_time(arrived, self._clock),
+        )
+
+
+def _shard(raw: Mapping[str, Any]) -> Shard:
+    try:
+        parents = (raw.get("ParentShardId"), raw.get("AdjacentParentShardId"))
+        closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
+        return Shard(raw["ShardId"], frozenset(filter(None, parents)), closed)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SourceError("the service has sent what is no shard") from error
