@@ -12,14 +12,14 @@ from samovar.clock import Clock
 from samovar.config import Config
 from samovar.events.clients import AwsClients
 from samovar.events.dispatcher import Dispatcher
+from samovar.events.rules import RuleBook
 from samovar.events.schedules.ticker import Ticker
 from samovar.events.senders import Senders
 from samovar.events.sources.reconciler import Reconciler
 from samovar.events.sources.registry import source_kinds
 from samovar.events.targets import ReservedConcurrency, Targets
 from samovar.events.turns import Turns
-from samovar.events.verdict import Rules
-from samovar.model.event import Event, function_of_arn
+from samovar.model.event import function_of_arn
 from samovar.ports import EventQueue, Invoker, ScheduleGroupStore, ScheduleStore
 from samovar.store.database import Database
 from samovar.store.event_sources import SqlEventSourceStore
@@ -63,6 +63,7 @@ async def events_role(
     database: Database,
     invoker: Invoker,
     reserved_concurrency: ReservedConcurrency,
+    rules: RuleBook,
     clock: Clock,
 ) -> AsyncIterator[EventsRole]:
     """The events role, at work."""
@@ -80,15 +81,11 @@ async def events_role(
             reserved = reserved_concurrency(named[0]) if named is not None else None
             return min(config.event_concurrency, reserved or config.event_concurrency)
 
-        async def rules_of(_event: Event) -> Rules:
-            # Destinations: rules come from event invoke configs here.
-            return Rules()
-
         clients = await stack.enter_async_context(AwsClients(config))
         dispatcher = Dispatcher(
             store,
             Targets(invoker, Senders(clients), reserved_concurrency),
-            rules_of,
+            rules.rules_of,
             Turns(bound_of, config.events_at_once),
             clock,
             dead_for_s=config.dead_event_days * 86_400,

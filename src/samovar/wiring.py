@@ -24,6 +24,7 @@ from samovar import __version__, banner, claims
 from samovar.clock import Clock
 from samovar.config import Config, LogFormat
 from samovar.event_wiring import EventsRole, events_role
+from samovar.events.rules import RuleBook
 from samovar.examples import deploy_examples
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
@@ -50,6 +51,7 @@ from samovar.placement.planner import Planner
 from samovar.sandbox.process.driver import ProcessSandbox
 from samovar.store.database import Database
 from samovar.store.functions import SqlFunctionStore
+from samovar.store.invocation_rules import SqlInvocationRuleStore
 from samovar.store.layers import SqlLayerStore
 from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
@@ -151,13 +153,15 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         deployments = Deployments(store, manager, catalog)
         await stack.enter_async_context(deployments)
         more: dict[str, Route] = {}
-        invoker: Invoking = Invoker(catalog, deployments, manager)
+        rule_store = SqlInvocationRuleStore(database)
+        rules, loops_allowed = RuleBook(rule_store, store), rule_store.loops_allowed
+        invoker: Invoking = Invoker(catalog, deployments, manager, loops_allowed=loops_allowed)
         if config.test_controls:
-            crashing = Invoker(catalog, deployments, manager, run_and_kill)
+            crashing = Invoker(catalog, deployments, manager, run_and_kill, loops_allowed)
             invoker = FaultyInvoker(invoker, crashing, manager, faults := Faults())
             more["test"] = ControlRoutes(invoker, clock, faults)
         events = await stack.enter_async_context(
-            events_role(config, database, invoker, manager.ledger.reserved, clock)
+            events_role(config, database, invoker, manager.ledger.reserved, rules, clock)
         )
         more["schedules"] = ScheduleRoutes(events.schedules.store)
         control = Control(
@@ -165,6 +169,9 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             layers=layers,
             event_sources=events.source_store,
             sources=events.sources,
+            rules=rule_store,
+            rules_changed=rules.forget,
+            endpoint_of=config.endpoint_of,
             code=code,
             inspect=check_package,
             logs=logs,

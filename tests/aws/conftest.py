@@ -26,9 +26,10 @@ def moto() -> Iterator[Moto]:
 def moto_server(
     needs_wiring: None, moto: Moto, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that has moto's as its endpoint."""
+    """A server that has moto's as its endpoint, and whose clock can be advanced."""
     data_dir = tmp_path_factory.mktemp("moto-server") / "data"
-    with running(data_dir, "--no-examples", SAMOVAR_AWS_ENDPOINT=moto.endpoint) as started:
+    flags = ("--no-examples", "--test-controls")
+    with running(data_dir, *flags, SAMOVAR_AWS_ENDPOINT=moto.endpoint) as started:
         yield started
 
 

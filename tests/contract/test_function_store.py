@@ -137,6 +137,7 @@ ANY_VERSION = st.builds(
     architecture=TEXTS,
     tenant_isolation=st.booleans(),
     layers=st.lists(st.builds(LayerRef, TEXTS, CODE), max_size=5).map(tuple),
+    dead_letter_arn=st.none() | TEXTS,
     state=st.sampled_from(State),
     state_reason=st.none() | TEXTS,
     state_reason_code=st.none() | TEXTS,

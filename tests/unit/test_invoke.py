@@ -116,7 +116,7 @@ async def test_the_client_context_and_the_trace_reach_the_function():
             headers={"x-amz-client-context": context, "x-amzn-trace-id": "Root=1-2-3;Sampled=1"}
         )
         assert seen[0].client_context == '{"custom": {"a": 1}}'
-        assert seen[0].trace_id == "Root=1-2-3;Sampled=1"
+        assert seen[0].trace_id.startswith("Root=1-2-3;Sampled=1;Lineage=")
 
 
 @pytest.mark.parametrize("given", ["", "x" * 513, "Root=\xff", "a b"])

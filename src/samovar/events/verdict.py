@@ -39,6 +39,7 @@ FUNCTION_RETRIES_S = (60.0, 120.0)
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 300.0
 
+DEFAULT_MAX_RETRIES = 2
 DEFAULT_MAX_AGE_S = 6 * 3600.0
 
 SUCCESS = "Success"
@@ -53,7 +54,7 @@ RECURSIVE_INVOCATION = "RecursiveInvocation"
 class Rules:
     """What applies to the events of a function version or alias, when they come to an end."""
 
-    max_retries: int = 2
+    max_retries: int = DEFAULT_MAX_RETRIES
     max_age_s: float = DEFAULT_MAX_AGE_S
     on_success_arn: str | None = None
     on_failure_arn: str | None = None

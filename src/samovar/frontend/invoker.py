@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
+
+from msgspec import structs
 
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
+from samovar.model import lineage
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, State, UpdateStatus
-from samovar.model.invocation import Invocation, Outcome, StartReport
+from samovar.model.invocation import Invocation, Outcome, StartReport, new_trace_id
 from samovar.ports import InitFailedError, Invoked, Lease, Manager, ResponseSink
 
 ATTEMPTS = 3
 """An instance may end between its lease and its use; the invocation has not begun then, so
 another one is leased."""
+
+RECURSIVE = (
+    "Lambda has detected your function being invoked in a recursive loop with other Amazon Web "
+    "Services resources and stopped your function's invocation."
+)
 
 
 class Invoking(Protocol):
@@ -49,14 +57,29 @@ def run(
     return lease.worker.invoke(lease.instance, invocation, sink)
 
 
+LoopsAllowed = Callable[[FunctionId], Awaitable[bool]]
+"""Whether a function may be invoked in a recursive loop. Raises NOT_FOUND."""
+
+
+async def no_loops(_: FunctionId) -> bool:
+    """AWS's default."""
+    return False
+
+
 class Invoker:
     """The synchronous path. Nothing durable is written on it (invariant 5)."""
 
     def __init__(
-        self, catalog: Catalog, deployments: Deployments, manager: Manager, run: Run = run
+        self,
+        catalog: Catalog,
+        deployments: Deployments,
+        manager: Manager,
+        run: Run = run,
+        loops_allowed: LoopsAllowed = no_loops,
     ) -> None:
         self._catalog = catalog
         self._run = run
+        self._loops_allowed = loops_allowed
         self._deployments = deployments
         self._manager = manager
 
@@ -90,6 +113,11 @@ class Invoker:
 
         What the function streams goes to `sink`, after `leased` was told of the instance."""
         check_tenant(version, invocation.tenant_id)
+        trace_id = invocation.trace_id or new_trace_id(invocation.request_id)
+        trace_id, rounds = lineage.enter(trace_id, version.id)
+        if rounds >= lineage.MAX_ROUNDS and not await self._loops_allowed(version.id):
+            raise PlatformError(ErrorCode.RECURSIVE_INVOCATION, RECURSIVE)
+        invocation = structs.replace(invocation, trace_id=trace_id)
         attempts = ATTEMPTS
         while True:
             attempts -= 1

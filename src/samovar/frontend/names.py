@@ -66,3 +66,15 @@ def parse_function_name(
             "The derived qualifier from the function name does not match the specified qualifier.",
         )
     return caller.function(match["name"]), qualifier or inner
+
+
+def parse_unqualified(raw: str, caller: Caller) -> FunctionId:
+    """The function that `raw` names, for operations on the whole of it. Raises as above, and
+    INVALID_PARAMETER where a qualifier is named."""
+    function, qualifier = parse_function_name(raw, caller)
+    if qualifier is not None:
+        raise PlatformError(
+            ErrorCode.INVALID_PARAMETER,
+            "This operation does not permit a qualifier on the function's name.",
+        )
+    return function

@@ -132,6 +132,8 @@ class FunctionVersion:
     """Whether an instance serves one tenant only, whom each invocation names."""
     layers: tuple[LayerRef, ...] = ()
     """In the order in which they are merged: later ones win."""
+    dead_letter_arn: str | None = None
+    """Where asynchronous events end that it has failed: a queue or a topic."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

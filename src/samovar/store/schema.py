@@ -62,6 +62,7 @@ functions = sa.Table(
     sa.Column("last_published", sa.Integer, nullable=False),  # survives the version's deletion
     sa.Column("reserved_concurrency", sa.Integer),
     sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("loops_allowed", sa.Boolean),
 )
 
 versions = sa.Table(

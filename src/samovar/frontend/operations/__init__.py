@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from samovar.frontend.operations.aliases import AliasOperations
 from samovar.frontend.operations.concurrency import ConcurrencyOperations
 from samovar.frontend.operations.control import Control, Handler
+from samovar.frontend.operations.event_invoke_configs import EventInvokeConfigOperations
 from samovar.frontend.operations.event_sources import EventSourceOperations
 from samovar.frontend.operations.functions import FunctionOperations
 from samovar.frontend.operations.layer_policies import LayerPolicyOperations
@@ -24,6 +25,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         **VersionOperations(control).handlers(),
         **AliasOperations(control).handlers(),
         **ConcurrencyOperations(control).handlers(),
+        **EventInvokeConfigOperations(control).handlers(),
         **EventSourceOperations(control).handlers(),
         **LayerOperations(control).handlers(),
         **LayerPolicyOperations(control).handlers(),

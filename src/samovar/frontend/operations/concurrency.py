@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from samovar.frontend.auth import Caller
-from samovar.frontend.names import parse_function_name
-from samovar.frontend.operations.configuration import invalid
+from samovar.frontend.names import parse_unqualified
 from samovar.frontend.operations.control import Control, Handler, Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import MAX_UNPACKED_BYTES, MAX_ZIP_BYTES, FunctionId
@@ -35,17 +34,17 @@ class ConcurrencyOperations:
 
     async def put(self, caller: Caller, params: Params) -> Result:
         limit: int = params["ReservedConcurrentExecutions"]
-        await self._set(_unqualified(params, caller), limit)
+        await self._set(parse_unqualified(params["FunctionName"], caller), limit)
         return {"ReservedConcurrentExecutions": limit}
 
     async def get(self, caller: Caller, params: Params) -> Result:
-        record = await self._control.store.record(_unqualified(params, caller))
+        record = await self._control.store.record(parse_unqualified(params["FunctionName"], caller))
         if record.reserved_concurrency is None:
             return {}
         return {"ReservedConcurrentExecutions": record.reserved_concurrency}
 
     async def delete(self, caller: Caller, params: Params) -> Result:
-        await self._set(_unqualified(params, caller), None)
+        await self._set(parse_unqualified(params["FunctionName"], caller), None)
         return {}
 
     async def account_settings(self, caller: Caller, _: Params) -> Result:
@@ -84,10 +83,3 @@ class ConcurrencyOperations:
                 gone = isinstance(error, PlatformError) and error.code is ErrorCode.NOT_FOUND
                 control.manager.set_reserved_concurrency(function, None if gone else before)
                 raise
-
-
-def _unqualified(params: Params, caller: Caller) -> FunctionId:
-    function, qualifier = parse_function_name(params["FunctionName"], caller)
-    if qualifier is not None:
-        raise invalid("This operation does not permit a qualifier on the function's name.")
-    return function

@@ -24,7 +24,6 @@ MAX_ENVIRONMENT_BYTES = 4096
 UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     # member → whether the given value asks for nothing
     "VpcConfig": lambda v: not v.get("SubnetIds") and not v.get("SecurityGroupIds"),
-    "DeadLetterConfig": lambda v: not v.get("TargetArn"),
     "KMSKeyArn": lambda v: not v,
     "FileSystemConfigs": lambda v: not v,
     "ImageConfig": lambda v: not any(v.values()),
@@ -73,6 +72,8 @@ def apply_settings(
         changes["environment"] = _environment(params["Environment"].get("Variables") or {})
     if params.get("Architectures"):
         changes["architecture"] = _architecture(params["Architectures"], architecture)
+    if params.get("DeadLetterConfig") is not None:
+        changes["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn") or None
     if params.get("TenancyConfig") is not None:  # its one mode; it can be given at creation only
         changes["tenant_isolation"] = True
     return replace(version, **changes)
@@ -113,6 +114,8 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
         ]
     if version.environment:
         result["Environment"] = {"Variables": dict(version.environment)}
+    if version.dead_letter_arn:
+        result["DeadLetterConfig"] = {"TargetArn": version.dead_letter_arn}
     if version.tenant_isolation:
         result["TenancyConfig"] = {"TenantIsolationMode": "PER_TENANT"}
     return {member: value for member, value in result.items() if value is not None}

@@ -18,6 +18,7 @@ from samovar.ports import (
     EventSources,
     EventSourceStore,
     FunctionStore,
+    InvocationRuleStore,
     LayerStore,
     LogStore,
     Manager,
@@ -51,6 +52,10 @@ class Control:
     layers: LayerStore
     event_sources: EventSourceStore
     sources: EventSources
+    rules: InvocationRuleStore
+    rules_changed: Callable[[FunctionId], None]
+    endpoint_of: Callable[[str], str | None]
+    """A service's URL; None: this server does not reach it."""
     code: CodeStore
     inspect: PackageInspector
     logs: LogStore
@@ -70,3 +75,4 @@ class Control:
     def changed(self, function: FunctionId) -> None:
         """A durable change to a function is about to be acknowledged."""
         self.catalog.forget(function)
+        self.rules_changed(function)

@@ -20,6 +20,7 @@ from samovar.frontend.operations.configuration import (
     refuse_unsupported,
 )
 from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.frontend.operations.destinations import check_dead_letter
 from samovar.frontend.operations.function_layers import find_layers, with_layers
 from samovar.frontend.operations.packages import package_url, store_package
 from samovar.frontend.operations.versions import publish_version
@@ -62,6 +63,7 @@ class FunctionOperations:
         if qualifier is not None:
             raise invalid("A function's name cannot have a qualifier when it is created.")
         refuse_unsupported(params)
+        await check_dead_letter(control, caller, params)
         for member in ("Runtime", "Handler"):
             if not params.get(member):
                 raise invalid(
@@ -149,6 +151,7 @@ class FunctionOperations:
         function, qualifier = _named(params, caller)
         _only_latest(qualifier)
         control = self._control
+        await check_dead_letter(control, caller, params)
         wanted = params.get("Layers")
         layers = None if wanted is None else await find_layers(control, caller, wanted)
 

@@ -13,6 +13,7 @@ NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Make the tables."""
+    op.add_column("functions", sa.Column("loops_allowed", sa.Boolean))
     _events()
     _event_sources()
     _schedules()
