@@ -163,9 +163,21 @@ def test_a_schedule_s_event_goes_by_the_schedule_s_policy(policy, waits, conditi
     assert attributes["SCHEDULE_ARN"]["StringValue"] == SCHEDULE
 
 
-def test_once_a_function_has_had_a_schedule_s_event_the_function_s_rules_apply():
+@pytest.mark.parametrize(
+    ("attempts", "waits"),
+    [([BROKEN] * 3, [60, 120]), ([THROTTLED, THROTTLED, BROKEN, BROKEN, BROKEN], [1, 2, 60, 120])],
+)
+def test_a_schedule_s_event_for_a_function_goes_by_the_function_s_rules(attempts, waits):
     policy = DeliveryPolicy(max_attempts=1, max_age_s=1, dead_letter_arn=LETTERS)
     event = structs.replace(EVENT, queue=SCHEDULE, policy=policy)
-    waits, end = follow(event, [BROKEN] * 3, Rules(on_failure_arn=QUEUE))
-    assert waits == [60, 120]
+    seen, end = follow(event, attempts, Rules(on_failure_arn=QUEUE))
+    assert seen == waits
     assert [told.target for told in end.follow_ups] == [QUEUE]
+
+
+def test_a_schedule_s_event_for_a_function_that_is_not_there_is_the_schedule_s_dead_letter():
+    policy = DeliveryPolicy(max_attempts=9, max_age_s=900, dead_letter_arn=LETTERS)
+    event = structs.replace(EVENT, queue=SCHEDULE, policy=policy)
+    gone = NotBegun("Function not found", lasting=True, status=404)
+    end = verdict(event, gone, Rules(on_failure_arn=QUEUE), T)
+    assert [told.target for told in end.follow_ups] == [LETTERS]

@@ -6,8 +6,9 @@ system after one second, doubling up to five minutes, for as long as the event i
 fails for good goes to the function's on-failure destination and to its dead-letter queue, to both
 where there are both; where there is neither, it is kept.
 
-An event that brings a policy of its own (a schedule's) goes by that until it has reached its
-target; what a function then makes of it is the function's affair. What is sent to other targets
+An event that brings a policy of its own (a schedule's) goes by that until its target has taken it.
+A function takes it as an asynchronous invocation, at once, unless there is no such function: its
+throttles and errors are the function's affair, as on AWS. What is sent to other targets
 than functions has no destinations: it is tried for as long as its age allows, then kept.
 """
 
@@ -137,7 +138,7 @@ def aged_out(event: Event, rules: Rules, now: float) -> NotBegun | None:
 def _end(event: Event, attempt: Attempt, rules: Rules, condition: str, now: float) -> Verdict:
     if condition == SUCCESS:
         return Verdict(follow_ups=_told(event, attempt, rules.on_success_arn, condition, now))
-    policy = _policy_of(event)
+    policy = event.policy if _was_refused(event, attempt, condition) else _policy_of(event)
     if policy is not None and policy.dead_letter_arn is not None:
         attributes = schedule_letter_attributes(event, condition, event.last_error or condition)
         letter = _follow_up(event, "letter", policy.dead_letter_arn, event.payload, attributes, now)
@@ -152,8 +153,14 @@ def _end(event: Event, attempt: Attempt, rules: Rules, condition: str, now: floa
 
 
 def _policy_of(event: Event) -> DeliveryPolicy | None:
-    """The policy that an event goes by, still: what has reached a function is the function's."""
-    return None if event.failures else event.policy
+    """The policy that an event goes by: what is for a function goes by the function's rules."""
+    return None if function_of_arn(event.target) is not None else event.policy
+
+
+def _was_refused(event: Event, attempt: Attempt, condition: str) -> bool:
+    """Whether Invoke would not even have taken the event: there is no such function."""
+    refused = isinstance(attempt, NotBegun) and attempt.lasting and condition == RETRIES_EXHAUSTED
+    return refused and not event.failures
 
 
 def _max_age_s(event: Event, rules: Rules) -> float:
