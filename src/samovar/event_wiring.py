@@ -105,5 +105,5 @@ async def _schedules(
 ) -> AsyncIterator[Schedules]:
     store = SqlScheduleStore(database, events.accept_if, config.max_schedules)
     groups = SqlScheduleGroupStore(database)
-    async with Ticker(store, groups, clock) as ticker:
+    async with Ticker(store, groups, clock, shared=database.is_shared) as ticker:
         yield Schedules(store, groups, ticker)

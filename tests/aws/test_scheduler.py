@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.functions import FunctionFactory, clients_of
+from tests.aws.moto_server import ACCOUNT, REGION
 from tests.server import running
 
 ROLE = "arn:aws:iam::000000000000:role/scheduler"
@@ -167,6 +168,16 @@ def test_the_same_request_again_is_answered_the_same(create, scheduler, name):
         status, code, text = refusal(create, **other)
         assert (status, code) == (409, "ConflictException")
         assert f"Schedule {name} already exists." in text
+
+
+def test_a_deletion_that_is_asked_for_again_is_answered_the_same(create, scheduler, name):
+    create()
+    for _ in range(2):
+        scheduler.delete_schedule(Name=name, ClientToken="once")
+    assert refusal(scheduler.delete_schedule, Name=name, ClientToken="twice")[0] == 404
+    scheduler.create_schedule_group(Name=name)
+    for _ in range(2):
+        scheduler.delete_schedule_group(Name=name, ClientToken="once")
 
 
 def test_listings_go_on_by_their_tokens(scheduler):
@@ -338,3 +349,117 @@ def _told(server, function, count):
         told = [line.partition("told ")[2] for line in lines if "told " in line]
         if len(told) >= count:
             return [json.loads(text) for text in told]
+
+
+# ---------------------------------------------------------------- other targets, dead letters
+
+
+def queue_of(moto, name, **attributes):
+    """A new queue: its URL and ARN."""
+    url = moto.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+
+def message_in(moto, url):
+    """The one message that comes into a queue."""
+    while True:  # bounded by the test's time-out
+        answer = moto.client("sqs").receive_message(
+            QueueUrl=url,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            WaitTimeSeconds=1,
+        )
+        if "Messages" in answer:
+            (message,) = answer["Messages"]
+            return message
+
+
+def test_a_queue_gets_messages(create, moto, name):
+    url, arn = queue_of(moto, name)
+    create("rate(1 day)", {"Arn": arn, "Input": "tea, try <aws.scheduler.attempt-number>"})
+    assert message_in(moto, url)["Body"] == "tea, try 1"
+
+
+def test_a_fifo_queue_gets_them_in_their_group(create, moto, name, scheduler):
+    url, arn = queue_of(moto, f"{name}.fifo", FifoQueue="true")
+    parameters = {"MessageGroupId": "g"}
+    create("rate(1 day)", {"Arn": arn, "Input": "tea", "SqsParameters": parameters})
+    assert message_in(moto, url)["Attributes"]["MessageGroupId"] == "g"
+    assert scheduler.get_schedule(Name=name)["Target"]["SqsParameters"] == parameters
+
+
+def test_a_topic_tells_its_subscribers(create, moto, name):
+    url, queue = queue_of(moto, name)
+    topic = moto.client("sns").create_topic(Name=name)["TopicArn"]
+    moto.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    create("rate(1 day)", {"Arn": topic, "Input": "tea"})
+    assert json.loads(message_in(moto, url)["Body"])["Message"] == "tea"
+
+
+def test_a_bus_gets_events_of_the_type(create, moto, name):
+    url, queue = queue_of(moto, name)
+    events = moto.client("events")
+    bus = events.create_event_bus(Name=name)["EventBusArn"]
+    pattern = json.dumps({"source": ["tea.house"], "detail-type": ["Poured"]})
+    events.put_rule(Name="r", EventBusName=name, EventPattern=pattern)
+    events.put_targets(Rule="r", EventBusName=name, Targets=[{"Id": "1", "Arn": queue}])
+    parameters = {"Source": "tea.house", "DetailType": "Poured"}
+    create("rate(1 day)", {"Arn": bus, "Input": '{"n": 1}', "EventBridgeParameters": parameters})
+    assert json.loads(message_in(moto, url)["Body"])["detail"] == {"n": 1}
+
+
+def test_what_no_function_takes_is_a_dead_letter(create, moto, name):
+    url, letters = queue_of(moto, name)
+    target = {"Input": '"tea"', "DeadLetterConfig": {"Arn": letters}}
+    schedule = create("rate(1 day)", target)["ScheduleArn"]
+    letter = message_in(moto, url)
+    assert letter["Body"] == '"tea"'
+    told = {key: value["StringValue"] for key, value in letter["MessageAttributes"].items()}
+    assert (told["SCHEDULE_ARN"], told["TARGET_ARN"]) == (schedule, arn_of("nothing"))
+
+
+def test_a_queue_that_is_not_there_makes_a_dead_letter_too(create, moto, name):
+    url, letters = queue_of(moto, name)
+    target = {
+        "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:not-there",
+        "RetryPolicy": {"MaximumRetryAttempts": 0},
+        "DeadLetterConfig": {"Arn": letters},
+        "Input": "tea",
+    }
+    create("rate(1 day)", target)
+    assert message_in(moto, url)["Body"] == "tea"
+
+
+def test_without_endpoints_other_targets_are_refused(server):
+    with clients_of(server.endpoint) as make:
+        scheduler = make(service="scheduler")
+        for arn in (QUEUE, f"arn:aws:sns:{REGION}:{ACCOUNT}:t"):
+            status, code, text = refusal(
+                scheduler.create_schedule,
+                Name="s",
+                ScheduleExpression="rate(1 day)",
+                FlexibleTimeWindow=OFF,
+                Target={"Arn": arn, "RoleArn": ROLE},
+            )
+            assert (status, code) == (400, "ValidationException")
+            assert "SAMOVAR_AWS_ENDPOINT" in text
+
+
+# ---------------------------------------------------------------- a server's end
+
+
+def test_what_was_due_while_the_server_was_down_fires_once_late(needs_wiring, tmp_path):
+    data_dir = tmp_path / "data"
+    with running(data_dir, "--no-examples") as server, clients_of(server.endpoint) as make:
+        functions = FunctionFactory(make(), "late", server.newest_runtime())
+        function = functions(TELLS)
+        due = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+        make(service="scheduler").create_schedule(
+            Name="once",
+            ScheduleExpression=f"at({due:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow=OFF,
+            Target={"Arn": arn_of(function), "RoleArn": ROLE, "Input": '"late"'},
+        )
+        server.kill()
+    with running(data_dir, "--no-examples") as again:
+        assert _told(again, function, 1) == ["late"]

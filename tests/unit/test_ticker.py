@@ -231,7 +231,8 @@ async def test_keywords_are_replaced_and_the_attempt_is_counted_when_it_is_made(
         ' "id": "<aws.scheduler.execution-id>", "try": "<aws.scheduler.attempt-number>",'
         ' "other": "<aws.scheduler.nothing>"}'
     )
-    await platform.add(a_schedule(target={"input": given}))
+    queue = "arn:aws:sqs:us-east-1:000000000000:q"
+    await platform.add(a_schedule(target={"arn": queue, "input": given}))
     async with platform.ticker() as ticker:
         await platform.until_next_is(NOON + 300, ticker)
     (event,) = await platform.fired()
@@ -244,3 +245,11 @@ async def test_keywords_are_replaced_and_the_attempt_is_counted_when_it_is_made(
         "other": "<aws.scheduler.nothing>",
     }
     assert for_attempt(structs.replace(event, source=EventSource.INVOKE)).payload == event.payload
+
+
+async def test_a_function_gets_the_same_event_however_often_it_is_tried(platform):
+    await platform.add(a_schedule(target={"input": '"<aws.scheduler.attempt-number>"'}))
+    async with platform.ticker() as ticker:
+        await platform.until_next_is(NOON + 300, ticker)
+    (event,) = await platform.fired()
+    assert for_attempt(structs.replace(event, failures=2)).payload == b'"1"'

@@ -10,11 +10,12 @@ import json
 
 from msgspec import structs
 
-from samovar.model.event import Event, EventSource
+from samovar.model.event import Event, EventSource, function_of_arn
 from samovar.model.schedule import Schedule
 
-ATTEMPT_NUMBER = b"<aws.scheduler.attempt-number>"
-"""Replaced when an attempt is made; the other keywords when the event is."""
+ATTEMPT_NUMBER = "<aws.scheduler.attempt-number>"
+"""Replaced when an attempt is made, the other keywords when the event is. A function takes an event
+at the first attempt, and gets the same one if it is tried again."""
 
 
 def event_of(schedule: Schedule, tick: float, now: float, event_id: str) -> Event:
@@ -27,6 +28,8 @@ def event_of(schedule: Schedule, tick: float, now: float, event_id: str) -> Even
         ("execution-id", event_id.replace("-", "")[:16]),
     ):
         text = text.replace(f"<aws.scheduler.{keyword}>", value)
+    if function_of_arn(target.arn) is not None:
+        text = text.replace(ATTEMPT_NUMBER, "1")
     return Event(
         id=event_id,
         queue=schedule.id.arn,
@@ -42,10 +45,11 @@ def event_of(schedule: Schedule, tick: float, now: float, event_id: str) -> Even
 
 def for_attempt(event: Event) -> Event:
     """An event of a schedule as it is to be told to its target at its next attempt."""
-    if event.source is not EventSource.SCHEDULE or ATTEMPT_NUMBER not in event.payload:
+    keyword = ATTEMPT_NUMBER.encode()
+    if event.source is not EventSource.SCHEDULE or keyword not in event.payload:
         return event
     number = str(1 + event.failures + event.throttles).encode()
-    return structs.replace(event, payload=event.payload.replace(ATTEMPT_NUMBER, number))
+    return structs.replace(event, payload=event.payload.replace(keyword, number))
 
 
 def _notification(schedule: Schedule, tick: float, event_id: str) -> str:

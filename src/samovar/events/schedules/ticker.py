@@ -12,6 +12,7 @@ Groups that are being deleted are emptied here too, a part in each round.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -35,6 +36,9 @@ AT_ONCE = 100
 
 SWEEP_AT_ONCE = 1000
 
+LOOK_AGAIN_S = 60.0
+"""So often the store is looked at where other servers may have changed it."""
+
 TRY_AGAIN_S = 1.0
 """The pause before the store is asked again that failed."""
 
@@ -49,12 +53,16 @@ class Ticker:
         clock: Clock,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = new_request_id,
+        *,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other servers may change what is in the stores."""
         self._schedules = schedules
         self._groups = groups
         self._clock = clock
         self._draw = draw
         self._new_id = new_id
+        self._shared = shared
         self._news = asyncio.Event()
         self._stopping = False
         self._looked_at, self._was_ahead_s = clock.now(), clock.ahead_s
@@ -106,7 +114,12 @@ class Ticker:
                 break
             await self._fire_all(batch, now, lived_from)
         self._looked_at, self._was_ahead_s = now, ahead_s
-        return now if more_to_sweep else await self._schedules.next_at()
+        if more_to_sweep:
+            return now
+        next_at = await self._schedules.next_at()
+        if self._shared:
+            return min(next_at or math.inf, now + LOOK_AGAIN_S)
+        return next_at
 
     async def _fire_all(
         self, batch: Sequence[PlannedSchedule], now: float, lived_from: float

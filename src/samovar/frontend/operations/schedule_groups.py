@@ -74,11 +74,15 @@ class ScheduleGroupOperations:
         name = params["Name"]
         if name == DEFAULT_GROUP:
             raise refused("The default schedule group cannot be deleted.")
+        group, token = GroupId(caller.account, caller.region, name), params.get("ClientToken")
+        if self._control.deletions.has(group.arn, token):
+            return {}
         now = self._control.now()
         await self._control.groups.replace(
-            GroupId(caller.account, caller.region, name),
-            lambda group: structs.replace(group, state=GroupState.DELETING, last_modified=now),
+            group,
+            lambda known: structs.replace(known, state=GroupState.DELETING, last_modified=now),
         )
+        self._control.deletions.add(group.arn, token)
         self._control.changed()
         return {}
 

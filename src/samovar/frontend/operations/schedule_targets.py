@@ -13,14 +13,19 @@ from samovar.config import no_endpoint
 from samovar.frontend.auth import Caller
 from samovar.frontend.operations.control import Params, Result
 from samovar.frontend.operations.scheduler_control import refused
+from samovar.model.arn import Arn
 from samovar.model.event import function_of_arn
 from samovar.model.schedule import MAX_AGE_S, MAX_INPUT_BYTES, MAX_RETRIES, ScheduleTarget
 
 EndpointOf = Callable[[str], str | None]
 
-_RESOURCE = re.compile(
-    r"arn:aws(?:-[a-z]+)*:(sqs|sns|events):([a-z0-9-]+):(\d{12}):([\w./-]{1,256})", re.ASCII
-)
+_RESOURCES = {
+    "sqs": re.compile(r"[\w-]{1,80}(?:\.fifo)?", re.ASCII),
+    "sns": re.compile(r"[\w-]{1,256}(?:\.fifo)?", re.ASCII),
+    "events": re.compile(r"event-bus/[\w./-]{1,256}", re.ASCII),
+}
+"""Service → how the resource in an ARN of its targets looks."""
+
 _FUNCTION = re.compile(
     r"arn:aws(?:-[a-z]+)*:lambda:[a-z0-9-]+:\d{12}:function:[\w-]{1,140}(?::[\w$-]{1,128})?",
     re.ASCII,
@@ -90,13 +95,13 @@ def _service(caller: Caller, arn: str, endpoint_of: EndpointOf) -> str:
         return "lambda"
     if arn.startswith(_UNIVERSAL):
         raise refused(f"Universal targets are not supported by this server. {SUPPORTED}")
-    resource = _RESOURCE.fullmatch(arn)
-    if resource is None or (resource[1] == "events") != resource[4].startswith("event-bus/"):
+    parts = Arn.parse(arn)
+    form = _RESOURCES.get(parts.service) if parts is not None else None
+    if parts is None or form is None or not parts.account or not form.fullmatch(parts.resource):
         raise refused(f"Provided Arn is not in correct format. {SUPPORTED}")
-    service = resource[1]
-    if endpoint_of(service) is None:
-        raise refused(no_endpoint(service))
-    return service
+    if endpoint_of(parts.service) is None:
+        raise refused(no_endpoint(parts.service))
+    return parts.service
 
 
 def _attributes(service: str, arn: str, params: Params) -> Mapping[str, str]:

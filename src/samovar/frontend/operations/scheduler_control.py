@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from samovar.clock import Clock
 from samovar.frontend.auth import Caller
@@ -15,6 +15,27 @@ from samovar.model.schedule import DEFAULT_GROUP, GroupId, ScheduleGroup
 from samovar.ports import ScheduleGroupStore, ScheduleStore
 
 PAGE_SIZE = 100
+
+MAX_REMEMBERED = 1024
+
+
+class Deletions:
+    """What the last deletions were asked for with: a client that has not heard the answer to one
+    asks again, with the same token. They are not remembered beyond this server's life."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, str], None] = {}
+
+    def add(self, arn: str, token: str | None) -> None:
+        """Remember a deletion."""
+        if token is not None:
+            self._done[arn, token] = None
+            if len(self._done) > MAX_REMEMBERED:
+                del self._done[next(iter(self._done))]
+
+    def has(self, arn: str, token: str | None) -> bool:
+        """Whether this very request has been made."""
+        return token is not None and (arn, token) in self._done
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,7 @@ class SchedulerControl:
     """Called when a schedule may be due earlier than it was, or a group is to be deleted."""
     endpoint_of: Callable[[str], str | None]
     """Of a service that schedules may send to; None: it is not configured."""
+    deletions: Deletions = field(default_factory=Deletions)
     random: Callable[[], float] = random.random
     new_revision: Callable[[], str] = new_revision_id
 

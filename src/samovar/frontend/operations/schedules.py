@@ -94,7 +94,10 @@ class ScheduleOperations:
         return {"Schedules": schedules, "NextToken": page.marker}
 
     async def delete(self, caller: Caller, params: Params) -> Result:
-        await self._control.schedules.delete(_named(caller, params))
+        schedule, token = _named(caller, params), params.get("ClientToken")
+        if not self._control.deletions.has(schedule.arn, token):
+            await self._control.schedules.delete(schedule)
+            self._control.deletions.add(schedule.arn, token)
         return {}
 
     # ------------------------------------------------------------ inside
