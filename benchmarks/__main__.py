@@ -19,17 +19,7 @@ from benchmarks.connection import UnexpectedAnswerError
 from benchmarks.service import NotAvailableError
 from benchmarks.setting import ROOT, Setting
 
-SUITES = (
-    "cold",
-    "burst",
-    "sustained",
-    "warm",
-    "runtimes",
-    "stream",
-    "events",
-    "memory",
-    "peers",
-)
+SUITES = ("cold", "burst", "sustained", "warm", "runtimes", "stream", "memory", "peers")
 RESULTS = ROOT / "benchmarks" / "results"
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from samovar.model.mq_brokers import MqBroker, parse_brokers
+from samovar.model.source_hosts import HostRules
+
 
 class IsolationMode(StrEnum):
     """What `--isolation` may say."""
@@ -115,6 +118,12 @@ class Config:
     aws_access_key_id: str = ""
     """What requests to those endpoints are signed with. Empty: something that means nothing."""
     aws_secret_access_key: str = field(default="", repr=False)
+    event_source_hosts: str = "*"
+    """Hosts that Kafka and RabbitMQ may be on, separated by commas: `host` or `host:port`, where
+    `*` in a host stands for any characters."""
+    mq_brokers: str = ""
+    """Where brokers are whose names stand in ARNs of Amazon MQ, separated by commas:
+    `NAME=amqp://host:port/`, or amqps."""
     end_with_stdin: bool = False
     """Stop as on SIGTERM when stdin ends: whoever started the server has gone."""
     terminal: str = ""
@@ -163,6 +172,16 @@ class Config:
             return None
         return getattr(self, AWS_ENDPOINTS[service]) or self.aws_endpoint or None
 
+    @property
+    def source_host_rules(self) -> HostRules:
+        """`event_source_hosts`."""
+        return HostRules.parse(self.event_source_hosts)
+
+    @property
+    def mq_broker_places(self) -> Mapping[str, MqBroker]:
+        """`mq_brokers` by name."""
+        return parse_brokers(self.mq_brokers)
+
     def _check(self) -> None:
         bounds: tuple[tuple[str, float, float], ...] = (
             ("port", 0, 65535),
@@ -190,6 +209,11 @@ class Config:
                 raise ConfigError(f"{name} must be a URL like http://127.0.0.1:4566, not {url!r}")
         if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
             raise ConfigError("aws_access_key_id and aws_secret_access_key go together")
+        for name, parse in (("event_source_hosts", HostRules.parse), ("mq_brokers", parse_brokers)):
+            try:
+                parse(getattr(self, name))
+            except ValueError as error:
+                raise ConfigError(f"{name} must have {error}") from error
         if self.terminal and self.isolation is not IsolationMode.NONE:
             raise ConfigError("a terminal for functions needs isolation none")
 

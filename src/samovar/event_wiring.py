@@ -93,7 +93,7 @@ async def events_role(
         )
         await stack.enter_async_context(dispatcher)
         source_store = SqlEventSourceStore(database)
-        sources = Reconciler(source_store, invoker, store, source_kinds(clients), clock)
+        sources = Reconciler(source_store, invoker, store, source_kinds(clients, config), clock)
         await stack.enter_async_context(sources.polling())
         schedules = await stack.enter_async_context(_schedules(config, database, store, clock))
         yield EventsRole(store, store, dispatcher, source_store, sources, schedules)

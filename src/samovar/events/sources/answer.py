@@ -11,9 +11,21 @@ from collections.abc import Collection
 
 import msgspec
 
+from samovar.events.sources.kafka_record import record_id
+
+
+class _KafkaItem(msgspec.Struct):
+    partition: str
+    offset: int
+
 
 class _Item(msgspec.Struct):
-    itemIdentifier: str  # noqa: N815 - AWS's name
+    itemIdentifier: str | _KafkaItem  # noqa: N815 - AWS's name
+
+    @property
+    def id(self) -> str:
+        named = self.itemIdentifier
+        return named if isinstance(named, str) else record_id(named.partition, named.offset)
 
 
 class _Answer(msgspec.Struct):
@@ -32,5 +44,5 @@ def failed_ids(answer: bytes, ids: Collection[str]) -> frozenset[str]:
         return everything
     if understood is None or understood.batchItemFailures is None:
         return frozenset()
-    named = frozenset(item.itemIdentifier for item in understood.batchItemFailures)
+    named = frozenset(item.id for item in understood.batchItemFailures)
     return named if named <= everything else everything
