@@ -14,7 +14,7 @@ from tests.aws.event_functions import PRINT_EVENT
 from tests.aws.sources import eventually
 
 NOW = dt.datetime.now(dt.UTC)
-ACCOUNT_OF_MOTO = "123456789012"
+OWNER = "123456789012"
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,14 @@ REFUSED = [
         {"StartingPosition": "LATEST", "ScalingConfig": {"MaximumConcurrency": 2}},
         "ScalingConfig is not supported for Kinesis",
     ),
+    (
+        STREAM,
+        {
+            "StartingPosition": "LATEST",
+            "DestinationConfig": {"OnFailure": {"Destination": "kafka://topic"}},
+        },
+        "kafka is not supported as an on-failure destination",
+    ),
     (TABLE, {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": NOW}, "AT_TIMESTAMP"),
     (TABLE, {"StartingPosition": "LATEST"}, "Stream not found: arn:aws:dynamodb"),
 ]
@@ -249,7 +257,7 @@ REFUSED = [
 def test_what_makes_no_sense_is_refused(
     moto_lambda, function, sqs_arn, stream_arn, kind, params, words
 ):
-    table = f"arn:aws:dynamodb:us-east-1:{ACCOUNT_OF_MOTO}:table/none/stream/2026-01-01T00:00:00.0"
+    table = f"arn:aws:dynamodb:us-east-1:{OWNER}:table/none/stream/2026-01-01T00:00:00.0"
     arn = {SQS: sqs_arn, STREAM: stream_arn, TABLE: table}[kind]
     code, message = refusal(
         moto_lambda,
@@ -266,7 +274,7 @@ def test_a_queue_that_is_not_there_is_refused(moto_lambda, function):
     code, message = refusal(
         moto_lambda,
         "create_event_source_mapping",
-        EventSourceArn=f"arn:aws:sqs:us-east-1:{ACCOUNT_OF_MOTO}:{uuid.uuid4()}",
+        EventSourceArn=f"arn:aws:sqs:us-east-1:{OWNER}:{uuid.uuid4()}",
         FunctionName=function,
     )
     assert code == INVALID
@@ -299,7 +307,7 @@ def test_what_is_no_event_source_is_refused(moto_lambda, function, arn):
     code, message = refusal(
         moto_lambda,
         "create_event_source_mapping",
-        EventSourceArn=arn.replace(":1:", f":{ACCOUNT_OF_MOTO}:"),
+        EventSourceArn=arn.replace(":1:", f":{OWNER}:"),
         FunctionName=function,
     )
     assert code == INVALID

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -19,6 +19,7 @@ from msgspec import structs
 from samovar.clock import Clock
 from samovar.events.sources.feed import MappingFeed
 from samovar.events.sources.filter import Filters, PatternError
+from samovar.events.sources.on_failure import check_destination
 from samovar.events.sources.poller import Source, SourceError
 from samovar.events.sources.reconcile import plan
 from samovar.model.errors import ErrorCode, PlatformError
@@ -58,12 +59,14 @@ class Reconciler:
         queue: EventQueue,
         sources: Mapping[SourceKind, Source],
         clock: Clock,
+        endpoint_of: Callable[[str], str | None],
     ) -> None:
         self._store = store
         self._invoker = invoker
         self._queue = queue
         self._sources = sources
         self._clock = clock
+        self._endpoint_of = endpoint_of
         self._running: dict[str, _Running] = {}
         self._results: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -105,6 +108,8 @@ class Reconciler:
             raise PlatformError(
                 ErrorCode.INVALID_PARAMETER, f"Invalid filter pattern definition. ({error})"
             ) from error
+        if mapping.on_failure_arn is not None:
+            check_destination(mapping.on_failure_arn, self._endpoint_of)
         await self._source(mapping).check(mapping, version)
 
     def changed(self) -> None:

@@ -70,7 +70,7 @@ class ShardReader:
             for lane in self._lanes:
                 lane.close()
             await asyncio.gather(*lanes)
-        finished = ended and not len(self._progress)
+        finished = ended and not len(self._progress) and not self._feed.stopping.is_set()
         if finished:
             await self._save(Position(done=True))
         return finished
