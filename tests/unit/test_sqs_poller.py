@@ -1,0 +1,237 @@
+"""Polling a queue, with a queue and a function that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from samovar.events.sources.pace import Pace
+from samovar.events.sources.poller import BatchResult, Ending
+from samovar.events.sources.sqs import SqsSource
+from samovar.events.sources.sqs_message import read_message
+from samovar.model.event_source import SourceKind
+from tests.unit.fake_feed import SUCCEEDED, FakeFeed, failed, not_begun, until
+from tests.unit.fake_feed import mapping as make_mapping
+from tests.unit.fake_queue import FakeQueue
+
+ARN = "arn:aws:sqs:us-east-1:000000000000:q"
+
+
+def mapping(**settings):
+    return make_mapping(SourceKind.SQS, **{"source_arn": ARN, "batch_size": 10} | settings)
+
+
+@contextlib.asynccontextmanager
+async def polling(feed: FakeFeed, queue: FakeQueue) -> AsyncIterator[None]:
+    """Poll for as long as the block runs; a poller that does not stop fails the test."""
+    task = asyncio.ensure_future(SqsSource(queue).poll(feed))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        feed.stopping.set()
+        if feed.gate is not None:
+            feed.gate.set()
+        async with asyncio.timeout(10):
+            await task
+
+
+def partly(*message_ids: str):
+    return lambda _: BatchResult(Ending.PARTLY_FAILED, frozenset(message_ids))
+
+
+async def test_what_was_delivered_is_deleted():
+    queue, feed = FakeQueue("a", "b", "c"), FakeFeed(mapping())
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 3)
+    assert feed.batches == [["m1", "m2", "m3"]]
+    assert queue.held == {}
+
+
+async def test_what_failed_is_left_to_appear_again():
+    queue, feed = FakeQueue("a", "b"), FakeFeed(mapping(), failed)
+    async with polling(feed, queue):
+        await until(lambda: len(feed.batches) == 1)
+    assert (queue.deleted, len(queue.held)) == ([], 2)
+
+
+async def test_what_was_reported_is_left_and_the_rest_is_deleted():
+    queue, feed = FakeQueue("a", "b", "c"), FakeFeed(mapping(), partly("m2"))
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 2)
+    assert queue.deleted == ["m1", "m3"]
+    assert list(queue.held) == ["m2/1"]
+
+
+async def test_a_throttled_batch_is_held_and_tried_again():
+    answers = iter([not_begun, not_begun, not_begun, lambda _: SUCCEEDED])
+    feed = FakeFeed(mapping(), lambda batch: next(answers)(batch))
+    queue = FakeQueue("a")
+    async with polling(feed, queue):
+        await until(lambda: queue.deleted == ["m1"])
+    assert feed.batches == [["m1"]] * 4
+    assert [wait for wait in feed.pauses if wait >= 1][:3] == [1.0, 2.0, 4.0]
+
+
+async def test_a_throttled_batch_goes_back_when_the_poller_stops():
+    queue, feed = FakeQueue("a", "b"), FakeFeed(mapping(), not_begun)
+    async with polling(feed, queue):
+        await until(lambda: len(feed.batches) >= 1)
+    assert sorted(message["MessageId"] for message in queue.visible) == ["m1", "m2"]
+    assert queue.held == {}
+
+
+async def test_what_waits_for_its_window_goes_back_when_the_poller_stops():
+    queue, feed = FakeQueue("a", "b"), FakeFeed(mapping(batch_size=100, window_s=300))
+    feed.pause = lambda _: asyncio.sleep(0, not feed.stopping.is_set())  # time stands still
+    async with polling(feed, queue):
+        await until(lambda: len(queue.held) == 2)
+    assert feed.batches == []
+    assert len(queue.visible) == 2
+
+
+async def test_what_runs_is_finished_when_the_poller_stops():
+    queue, feed = FakeQueue("a"), FakeFeed(mapping())
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: feed.running == 1)
+    assert queue.deleted == ["m1"]
+
+
+async def test_messages_are_kept_invisible_while_the_function_runs():
+    queue, feed = FakeQueue("a", visibility_s=1), FakeFeed(mapping())
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: queue.renewed.get("m1", 0) >= 2)
+    assert queue.deleted == ["m1"]
+
+
+async def test_no_more_batches_run_at_once_than_the_mapping_allows():
+    queue = FakeQueue(*"abcdefghij")
+    feed = FakeFeed(mapping(batch_size=1, max_concurrency=2))
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: feed.running == 2)
+        feed.gate.set()
+        await until(lambda: len(queue.deleted) == 10)
+    assert feed.most_running == 2
+
+
+async def test_batches_with_the_same_group_run_one_after_the_other():
+    queue = FakeQueue()
+    for body in ("a1", "a2"):
+        queue.send(body, group="a")
+    queue.send("b1", group="b")
+    feed = FakeFeed(mapping(batch_size=1, source_arn=ARN + ".fifo"))
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: feed.running == 1 and queue.receives > 1)
+        assert feed.batches == [["m1"]]
+        feed.gate.set()
+        await until(lambda: len(queue.deleted) == 3)
+    assert feed.batches == [["m1"], ["m2"], ["m3"]]
+
+
+async def test_what_is_filtered_out_is_deleted():
+    queue = FakeQueue('{"a": 1}', '{"a": 2}', "plain")
+    feed = FakeFeed(mapping(filters=('{"body": {"a": [2]}}',)))
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 3)
+    assert feed.batches == [["m2"]]
+
+
+async def test_a_large_batch_is_received_by_several_requests():
+    queue = FakeQueue(*(str(number) for number in range(200)))
+    feed = FakeFeed(mapping(batch_size=200, window_s=300))
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 200)
+    assert [len(batch) for batch in feed.batches] == [200]
+
+
+async def test_a_queue_that_does_not_answer_is_asked_again_and_the_problem_shown():
+    queue, feed = FakeQueue("a"), FakeFeed(mapping())
+    queue.errors = [OSError("down"), OSError("down")]
+    async with polling(feed, queue):
+        await until(lambda: queue.deleted == ["m1"])
+    assert feed.problems == ["OSError: down"] * 2
+    assert feed.pauses[:2] == [1.0, 2.0]
+
+
+async def test_a_deletion_that_fails_is_tried_again():
+    queue, feed = FakeQueue("a"), FakeFeed(mapping())
+    queue.delete_errors = [OSError("down"), OSError("down")]
+    async with polling(feed, queue):
+        await until(lambda: queue.deleted == ["m1"])
+    assert feed.problems == []
+
+
+async def test_a_deletion_that_fails_for_good_ends_no_other_delivery():
+    queue, feed = FakeQueue("a", "b"), FakeFeed(mapping(batch_size=1))
+    queue.delete_errors = [OSError("down")] * 3
+    async with polling(feed, queue):
+        await until(lambda: bool(queue.deleted) and bool(feed.problems))
+    assert feed.problems == ["OSError: down"]
+
+
+async def test_a_service_that_does_not_wait_is_not_asked_all_the_time():
+    queue, feed = FakeQueue(waits=False), FakeFeed(mapping())
+    async with polling(feed, queue):
+        await until(lambda: queue.receives >= 5)
+    assert len(feed.pauses) >= 4
+
+
+RAW = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {**RAW, "Body": None},
+        {**RAW, "Body": b"x"},
+        {**RAW, "MessageId": 1},
+        {**RAW, "Body": "\ud800"},
+    ],
+    ids=str,
+)
+def test_what_is_no_message_is_left_alone(raw):
+    assert read_message(raw, ARN) is None
+
+
+@pytest.mark.parametrize("trace", ["a\r\nb: c", "x" * 501, "", "a b"])
+def test_what_is_no_trace_header_goes_no_further(trace):
+    message = read_message({**RAW, "Attributes": {"AWSTraceHeader": trace}}, ARN)
+    assert message is not None
+    assert message.trace_id is None
+
+
+def test_attributes_of_the_wrong_kind_are_left_out():
+    raw = {**RAW, "Attributes": {"a": 1, "b": "x"}, "MessageAttributes": {"c": 5, "d": {}}}
+    message = read_message(raw, ARN)
+    assert message is not None
+    assert message.record.seen["attributes"] == {"b": "x"}
+    assert list(message.record.seen["messageAttributes"]) == ["d"]
+
+
+def test_the_pace_grows_while_everything_is_busy_and_halves_when_throttled():
+    pace = Pace()
+    assert pace.limit == 5
+    pace.succeeded(busy=4, now=1.0)
+    assert pace.limit == 5
+    for quarter in range(4, 12):
+        pace.succeeded(busy=pace.limit, now=quarter / 4)
+        pace.succeeded(busy=pace.limit, now=quarter / 4 + 0.1)
+    assert pace.limit == 13
+    pace.throttled()
+    assert pace.limit == 6
+    for _ in range(10):
+        pace.throttled()
+    assert pace.limit == 1
+
+
+def test_the_pace_keeps_to_the_maximum_concurrency():
+    pace = Pace(most=2)
+    pace.succeeded(busy=2, now=10.0)
+    assert pace.limit == 2
