@@ -19,7 +19,17 @@ from benchmarks.connection import UnexpectedAnswerError
 from benchmarks.service import NotAvailableError
 from benchmarks.setting import ROOT, Setting
 
-SUITES = ("cold", "burst", "sustained", "warm", "runtimes", "stream", "memory", "peers")
+SUITES = (
+    "cold",
+    "burst",
+    "sustained",
+    "warm",
+    "runtimes",
+    "stream",
+    "events",
+    "memory",
+    "peers",
+)
 RESULTS = ROOT / "benchmarks" / "results"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Target:
     name: str
     address: Address
     path: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -53,7 +54,10 @@ def wrk() -> str:
 def run(target: Target, connections: int, seconds: int, into: Measured | None = None) -> None:
     """Put load on a target. Raises `UnexpectedAnswerError` if it answers with anything but 2xx."""
     command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s"]
-    command += [str(_SCRIPT), target.address.url + target.path]
+    command += [str(_SCRIPT)]
+    for name, value in target.headers.items():
+        command += ["-H", f"{name}: {value}"]
+    command += [target.address.url + target.path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode or not line.startswith("{"):

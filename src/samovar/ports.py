@@ -22,6 +22,7 @@ from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
 from samovar.model.isolation import Isolation
+from samovar.rule_stores import InvocationRuleStore
 from samovar.schedule_stores import (
     Firing,
     ScheduleFilter,
@@ -36,7 +37,6 @@ from samovar.stores import (
     EventStore,
     FunctionRecord,
     FunctionStore,
-    InvocationRuleStore,
     LayerStore,
     LogStore,
     MadeFor,

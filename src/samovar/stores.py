@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from samovar.model.event import DeadEvent, Event
-from samovar.model.event_invoke_config import EventInvokeConfig
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import Alias, CodeRef, FunctionId, FunctionVersion
 from samovar.model.layer import LayerId, LayerPolicy, LayerVersion
@@ -255,15 +254,12 @@ class EventStore(Protocol):
 
     def attach(self, keeper: EventKeeper) -> None:
         """Tell `keeper` of what is written from now on."""
-        ...
 
     async def accept(self, *events: Event) -> None:
         """See `ports.EventQueue`."""
-        ...
 
     async def hold(self, holder: str, lease_s: float) -> None:
         """Begin to be a holder, for so long."""
-        ...
 
     async def renew(self, holder: str, lease_s: float) -> bool:
         """Go on being one, for so long from now. False: it is none any more, and what it held has
@@ -307,40 +303,6 @@ class EventStore(Protocol):
     async def forget_dead(self, before: float) -> int:
         """Delete those that died before then; return how many."""
         ...
-
-
-class InvocationRuleStore(Protocol):
-    """What applies to a function's invocations: event invoke configs, and whether loops are
-    allowed. Durable, one transaction a method. They end with their function, version or alias.
-
-    Errors are `PlatformError` NOT_FOUND ("Function not found: ARN")."""
-
-    async def get(self, function: FunctionId, qualifier: str) -> EventInvokeConfig | None:
-        """None: there is none, or no such function."""
-        ...
-
-    async def change(
-        self,
-        function: FunctionId,
-        qualifier: str,
-        change: Callable[[EventInvokeConfig | None], EventInvokeConfig],
-    ) -> EventInvokeConfig:
-        """Put `change(config)` in its place and return it; what `change` raises undoes it.
-        NOT_FOUND where there is no such version or alias."""
-        ...
-
-    async def delete(self, function: FunctionId, qualifier: str) -> bool:
-        """Whether there was one."""
-        ...
-
-    async def list_configs(
-        self, function: FunctionId, *, marker: str | None, limit: int
-    ) -> Page[EventInvokeConfig]: ...
-    async def loops_allowed(self, function: FunctionId) -> bool:
-        """Whether it may be invoked in a recursive loop."""
-        ...
-
-    async def allow_loops(self, function: FunctionId, allowed: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

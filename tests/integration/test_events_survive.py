@@ -19,5 +19,5 @@ def test_every_accepted_event_arrives_through_kills_at_random_moments(tmp_path, 
     tally = Chaos(tmp_path, EVENTS, KILLS, seed).run()
     record_property("chaos", f"seed {seed}: {tally}")
     assert (len(tally.accepted) >= EVENTS, tally.lost) == (True, set()), f"seed {seed}: {tally}"
-    # What was under way at a kill may come again, and nothing else.
-    assert tally.duplicates <= KILLS * AT_ONCE, f"seed {seed}: {tally}"
+    # What ran at a kill may come again, and that whose end was being written; nothing else.
+    assert tally.duplicates <= KILLS * 2 * AT_ONCE, f"seed {seed}: {tally}"

@@ -192,20 +192,28 @@ class Dispatcher:
     # ------------------------------------------------------------ attempts
 
     async def _bring(self, held: _Held) -> None:
-        event = held.event
+        outcome: Verdict | None = None
         try:
-            rules, attempt = await self._attempt(event)
-            lasting = not isinstance(attempt, NotBegun) or attempt.lasting
-            if self._stop.is_set() and not lasting:
-                await self._store.give_back(held.holder, event)
-                return
-            now = self._clock.now()
-            self._learn(held, lasting, now)
-            await self._settle(held, verdict(event, attempt, rules, now))
-        except PlatformError as error:  # its holder gives it back, with all that it holds
-            log.warning("an event was not given back", event_id=event.id, error=str(error))
+            outcome = await self._outcome(held)
         finally:
-            self._done(event.queue)
+            self._done(held.event.queue)  # what comes next is taken as this is written, together
+        if outcome is not None:
+            await self._settle(held, outcome)
+            return
+        try:
+            await self._store.give_back(held.holder, held.event)
+        except PlatformError as error:  # its holder gives it back, with all that it holds
+            log.warning("an event was not given back", event_id=held.event.id, error=str(error))
+
+    async def _outcome(self, held: _Held) -> Verdict | None:
+        """None: the attempt has not begun, and will not here."""
+        rules, attempt = await self._attempt(held.event)
+        begun = not isinstance(attempt, NotBegun) or attempt.lasting
+        if self._stop.is_set() and not begun:
+            return None
+        now = self._clock.now()
+        self._learn(held, begun, now)
+        return verdict(held.event, attempt, rules, now)
 
     async def _attempt(self, event: Event) -> tuple[Rules, Attempt]:
         try:

@@ -23,6 +23,7 @@ from samovar.ports import Verdict
 from samovar.store.dead_events import make_room
 from samovar.store.event_counts import Count, Counts
 from samovar.store.event_rows import COLUMNS, details_of, event_row
+from samovar.store.per_row import PerRow
 
 MIB = 1024 * 1024
 
@@ -84,14 +85,14 @@ class Written:
     fresh: Sequence[bool] = ()
 
 
-_INSERT = sa.text(
-    f"INSERT INTO events ({COLUMNS}) VALUES (:id, :queue, :target, :source, :accepted_at, :due_at, "  # noqa: S608
-    ":died_at, :holder, :payload, :details) ON CONFLICT (id) DO NOTHING"
+_INSERT = PerRow(
+    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
+    "ON CONFLICT (id) DO NOTHING"
 )
-_END = sa.text("DELETE FROM events WHERE id = :id AND holder = :holder")
-_CHANGE = sa.text(
-    "UPDATE events SET holder = NULL, due_at = :due_at, died_at = :died_at, details = :details "
-    "WHERE id = :id AND holder = :holder"
+_END = PerRow("DELETE FROM events WHERE id = ? AND holder = ?")
+_CHANGE = PerRow(
+    "UPDATE events SET holder = NULL, due_at = ?, died_at = ?, details = ? "
+    "WHERE id = ? AND holder = ?"
 )
 
 
@@ -132,7 +133,7 @@ class _Group:
         keeps = [(i, s) for i, s in enumerate(settles) if s.verdict.again or s.verdict.dead]
         for statement, kind in ((_END, ends), (_CHANGE, keeps)):
             rows = [_settled_row(settle) for _, settle in kind]
-            for (i, _), hit in zip(kind, self._each(statement, rows), strict=True):
+            for (i, _), hit in zip(kind, statement.hits(self._connection, rows), strict=True):
                 ours[i] = hit
         ended = [settle for settle, was_ours in zip(settles, ours, strict=True) if was_ours]
         self._count_ends(ended)
@@ -176,26 +177,11 @@ class _Group:
 
     def _insert(self, news: Sequence[New]) -> list[bool]:
         rows = [event_row(new.event, new.holder) for new in news]
-        fresh = self._each(_INSERT, rows)
+        fresh = _INSERT.hits(self._connection, rows)
         for new, is_new in zip(news, fresh, strict=True):
             if is_new:
                 self._counts.live(new.event.queue, +1, len(new.event.payload))
         return fresh
-
-    # ------------------------------------------------------------ inside
-
-    def _each(self, statement: sa.TextClause, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-        """Execute a statement for each row; return which of them it hit. All at once where it hits
-        every one, which is as good as always."""
-        if not rows:
-            return []
-        if len(rows) > 1:
-            savepoint = self._connection.begin_nested()
-            if self._connection.execute(statement, list(rows)).rowcount == len(rows):
-                savepoint.commit()
-                return [True] * len(rows)
-            savepoint.rollback()
-        return [self._connection.execute(statement, dict(row)).rowcount == 1 for row in rows]
 
 
 class _Room:
@@ -238,12 +224,11 @@ def _full(what: str) -> PlatformError:
     )
 
 
-def _settled_row(settle: Settle) -> dict[str, Any]:
-    key = {"id": settle.event.id, "holder": settle.holder}
+def _settled_row(settle: Settle) -> tuple[Any, ...]:
+    key = (settle.event.id, settle.holder)
     again, dead = settle.verdict.again, settle.verdict.dead
     if again is not None:
-        return key | {"due_at": again.due_at, "died_at": None, "details": details_of(again)}
+        return (again.due_at, None, details_of(again), *key)
     if dead is not None:
-        details = details_of(dead.event, dead.reason)
-        return key | {"due_at": None, "died_at": dead.died_at, "details": details}
+        return (None, dead.died_at, details_of(dead.event, dead.reason), *key)
     return key
