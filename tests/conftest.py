@@ -45,6 +45,14 @@ def server(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
+def controlled(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose clock can be advanced, and whose invocations can be made to fail."""
+    data_dir = tmp_path_factory.mktemp("controlled") / "data"
+    with running(data_dir, "--no-examples", "--test-controls") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def endpoint(server: Server) -> str:
     """Where the server listens."""
     return server.endpoint

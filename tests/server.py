@@ -116,13 +116,29 @@ class Server:
             return json.load(answer)
 
     def advance(self, seconds: float) -> None:
-        """Let so much time have passed for it. Needs `--test-controls`."""
+        """Let so much time have passed for it: before that it has done what was due, and after it,
+        too. Needs `--test-controls`."""
+        self.settle()
         self.ask("test/clock", {"advance_s": seconds})
+        self.settle()
 
     def fault(self, function: str, fault: str, times: int = 1) -> None:
         """Have the next invocations of a function (NAME or NAME:QUALIFIER) meet `cold-start`,
         `throttle` or `crash`. Needs `--test-controls`."""
         self.ask(f"test/faults/{function}", {"fault": fault, "times": times})
+
+    def events(self, function: str) -> dict[str, int]:
+        """How many of its asynchronous events are in each state, those with none left out."""
+        states = ("queued", "running", "retrying", "dead")
+        for found in self.ask(f"queues?function={function}")["queues"]:
+            return {state: found[state] for state in states if found[state]}
+        return {}
+
+    def settle(self) -> None:
+        """Return once no event is due or under way, and no schedule is due. Needs
+        `--test-controls`."""
+        answer = self.ask("test/settle", {"timeout_s": 30})
+        assert answer["settled"], f"it does not settle: {self.stderr()[-4000:]}"
 
     def await_log(self, function: str, text: str) -> None:
         """Return once the log of a function contains `text`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from samovar.clock import Clock
 from samovar.config import Config
+from samovar.event_admin import EventAdmin
 from samovar.events.clients import AwsClients
 from samovar.events.dispatcher import Dispatcher
 from samovar.events.rules import RuleBook
@@ -22,6 +23,7 @@ from samovar.events.turns import Turns
 from samovar.model.event import function_of_arn
 from samovar.ports import EventQueue, Invoker, ScheduleGroupStore, ScheduleStore
 from samovar.store.database import Database
+from samovar.store.event_admin import SqlEventAdmin
 from samovar.store.event_sources import SqlEventSourceStore
 from samovar.store.event_writes import MIB, EventBounds
 from samovar.store.events import SqlEventStore
@@ -43,11 +45,17 @@ class EventsRole:
     """What the rest of the platform needs of the events role."""
 
     queue: EventQueue
+    admin: EventAdmin
     store: SqlEventStore
     dispatcher: Dispatcher
     source_store: SqlEventSourceStore
     sources: Reconciler
     schedules: Schedules
+
+    async def at_rest(self, now: float) -> bool:
+        """Whether no schedule is due by now, and no event is due or under way."""
+        next_at = await self.schedules.store.next_at()  # first: what fires is an event then
+        return (next_at is None or next_at > now) and not await self.admin.busy(now)
 
     async def drain(self, timeout_s: float) -> None:
         """Begin nothing more; let what runs end within so many seconds, give back the rest."""
@@ -97,7 +105,8 @@ async def events_role(
         sources = Reconciler(source_store, invoker, store, kinds, clock, config.endpoint_of)
         await stack.enter_async_context(sources.polling())
         schedules = await stack.enter_async_context(_schedules(config, database, store, clock))
-        yield EventsRole(store, store, dispatcher, source_store, sources, schedules)
+        admin = SqlEventAdmin(database, bounds, dispatcher.waiting)
+        yield EventsRole(store, admin, store, dispatcher, source_store, sources, schedules)
 
 
 @contextlib.asynccontextmanager

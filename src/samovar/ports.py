@@ -31,7 +31,6 @@ from samovar.schedule_stores import (
 )
 from samovar.stores import (
     CodeStore,
-    DeadOnes,
     EventKeeper,
     EventSourceStore,
     EventStore,
@@ -49,7 +48,6 @@ from samovar.stores import (
 
 __all__ = [  # what is handed on
     "CodeStore",
-    "DeadOnes",
     "EventKeeper",
     "EventSourceStore",
     "EventStore",

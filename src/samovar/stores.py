@@ -213,14 +213,6 @@ class Taken:
     """When the next one of this queue, that nobody holds, is due; None: there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadOnes:
-    """Which dead events: the one with this id, those of this queue, or all."""
-
-    id: str | None = None
-    queue: str | None = None
-
-
 class EventKeeper(Protocol):
     """Who brings events to their targets (the dispatcher), as the store of events sees it. None of
     these waits."""
@@ -290,14 +282,6 @@ class EventStore(Protocol):
     async def settle(self, holder: str, event: Event, verdict: Verdict) -> bool:
         """Write what becomes of an event. False: it is not this holder's any more, and nothing was
         written."""
-        ...
-
-    async def replay(self, which: DeadOnes, now: float) -> int:
-        """Have dead events delivered, as if they had just been accepted; return how many."""
-        ...
-
-    async def purge(self, which: DeadOnes) -> int:
-        """Delete dead events for good; return how many."""
         ...
 
     async def forget_dead(self, before: float) -> int:

@@ -29,6 +29,7 @@ from samovar.examples import deploy_examples
 from samovar.frontend.app import Application
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
+from samovar.frontend.event_routes import EventRoutes
 from samovar.frontend.faults import Faults, FaultyInvoker, run_and_kill
 from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoker import Invoker, Invoking
@@ -152,18 +153,16 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         catalog = Catalog(store)
         deployments = Deployments(store, manager, catalog)
         await stack.enter_async_context(deployments)
-        more: dict[str, Route] = {}
         rule_store = SqlInvocationRuleStore(database)
         rules, loops_allowed = RuleBook(rule_store, store), rule_store.loops_allowed
+        faults = Faults()
         invoker: Invoking = Invoker(catalog, deployments, manager, loops_allowed=loops_allowed)
         if config.test_controls:
             crashing = Invoker(catalog, deployments, manager, run_and_kill, loops_allowed)
-            invoker = FaultyInvoker(invoker, crashing, manager, faults := Faults())
-            more["test"] = ControlRoutes(invoker, clock, faults)
+            invoker = FaultyInvoker(invoker, crashing, manager, faults)
         events = await stack.enter_async_context(
             events_role(config, database, invoker, manager.ledger.reserved, rules, clock)
         )
-        more["schedules"] = ScheduleRoutes(events.schedules.store)
         control = Control(
             store=store,
             layers=layers,
@@ -184,6 +183,9 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
             clock=clock,
         )
+        more = _event_routes(events, clock)
+        if config.test_controls:
+            more["test"] = ControlRoutes(invoker, clock, faults, events.at_rest)
         guard = OriginGuard(*config.host_names)
         own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
         later = AcceptInvocations(events.queue, clock)
@@ -195,6 +197,11 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             later=later,
         )
         yield Platform(application, control, events, manager, worker, sandbox, logs)
+
+
+def _event_routes(events: EventsRole, clock: Clock) -> dict[str, Route]:
+    about_events = EventRoutes(events.admin, clock).routes()
+    return {"schedules": ScheduleRoutes(events.schedules.store), **about_events}
 
 
 def _scheduler_control(config: Config, events: EventsRole, clock: Clock) -> SchedulerControl:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
+from samovar.model.event import Event
 from samovar.model.function import LATEST, Alias, CodeRef, FunctionId, FunctionVersion
 from samovar.ports import FunctionStore
 
@@ -50,3 +51,15 @@ def numbered(
 async def publish(store: FunctionStore, count: int = 1, function: FunctionId | None = None) -> None:
     for _ in range(count):
         await store.publish(function or function_id(), numbered)
+
+
+def an_event(**changes: Any) -> Event:
+    settings: dict[str, Any] = {
+        "id": "e",
+        "queue": function_id("f").arn,
+        "target": function_id("f").arn,
+        "payload": b"{}",
+        "accepted_at": 1_000_000.0,
+        "due_at": 1_000_000.0,
+    }
+    return Event(**{**settings, **changes})

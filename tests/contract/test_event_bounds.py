@@ -9,7 +9,7 @@ import pytest
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import DeadEvent
-from samovar.ports import DeadOnes, Verdict
+from samovar.ports import Verdict
 from samovar.store.database import Database
 from samovar.store.event_writes import EventBounds
 from samovar.store.events import SqlEventStore
@@ -103,25 +103,3 @@ async def test_the_oldest_of_the_dead_make_room(store, database):
     assert await counted(database) == {"green": (0, 0, 3, 6)}
     assert await store.forget_dead(NOW + 3) == 1
     assert await counted(database) == {"green": (0, 0, 2, 4)}
-
-
-async def test_one_is_replayed_as_if_it_had_just_been_accepted(store, keeper, database):
-    await die(store, "1", "2")
-    assert await store.replay(DeadOnes(id="1"), NOW + 9) == 1
-    assert keeper.heard[-1] == ("green", NOW + 9)
-    (taken,) = (await store.take("h", "green", 5, NOW + 9)).events
-    assert taken == event("1", accepted_at=NOW + 9, due_at=NOW + 9)
-    assert await counted(database) == {"green": (1, 2, 1, 2)}
-
-
-@pytest.mark.parametrize(
-    ("which", "left"),
-    [(DeadOnes(id="1"), {"green": 1, "black": 1}), (DeadOnes(queue="green"), {"black": 1})],
-)
-async def test_some_are_replayed_or_purged(store, database, which, left):
-    await die(store, "1", "2")
-    await die(store, "3", queue="black")
-    assert await store.purge(which) == 3 - sum(left.values())
-    assert {queue: dead for queue, (_, _, dead, _) in (await counted(database)).items()} == left
-    assert await store.replay(DeadOnes(), NOW) == sum(left.values())
-    assert await store.purge(DeadOnes()) == 0

@@ -21,6 +21,11 @@ ECHO = "def handler(event, context):\n    return event\n"
 @pytest.fixture
 def samovar(server: Server) -> Run:
     """Runs `samovar …` against the server."""
+    return command_of(server)
+
+
+def command_of(server: Server) -> Run:
+    """Runs `samovar …` against a server."""
 
     def run(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.aws.functions import FunctionFactory, lambda_client_of
-from tests.server import Server, running
+from tests.server import Server
 
 COUNTING = """
 count = 0
@@ -20,14 +20,6 @@ def handler(event, context):
     count += 1
     return count
 """
-
-
-@pytest.fixture(scope="module")
-def controlled(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with test controls."""
-    data_dir = tmp_path_factory.mktemp("controlled") / "data"
-    with running(data_dir, "--no-examples", "--test-controls") as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

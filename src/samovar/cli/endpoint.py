@@ -151,7 +151,11 @@ class Endpoint:
 
     @contextlib.contextmanager
     def ask(
-        self, path: str, timeout_s: float | None = 30.0, method: str = "GET"
+        self,
+        path: str,
+        timeout_s: float | None = 30.0,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Iterator[HTTPResponse]:
         """A 200 answer of Samovar's own API, to be read. Raises `CommandError` for any other."""
         import http.client
@@ -164,7 +168,7 @@ class Endpoint:
             try:
                 connection.connect()
                 connection.sock.settimeout(timeout_s)
-                connection.request(method, parts.path.rstrip("/") + path)
+                connection.request(method, parts.path.rstrip("/") + path, body)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self.unreachable() from error

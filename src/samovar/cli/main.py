@@ -12,6 +12,7 @@ import typer
 
 from samovar.cli import up_flags
 from samovar.cli.endpoint import DEFAULT_URL, Endpoint
+from samovar.cli.events_app import events_app
 from samovar.cli.failure import CommandError
 from samovar.cli.flags import (
     CodePath,
@@ -31,6 +32,7 @@ from samovar.cli.flags import (
     endpoint_of,
 )
 from samovar.cli.layer_app import layer_app
+from samovar.cli.printable import printable
 from samovar.cli.schedule_app import schedule_app
 
 app = typer.Typer(
@@ -43,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(layer_app, name="layer")
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(events_app, name="events")
 
 
 def _version(wanted: bool) -> None:
@@ -268,7 +271,7 @@ def main() -> NoReturn:
         app()
         status = 0
     except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         status = error.exit_status
     except KeyboardInterrupt:
         status = 130
@@ -278,6 +281,9 @@ def main() -> NoReturn:
         status = 141
     except Exception as error:  # the edge: whatever it is becomes one line
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(f"error: {said}; this is a defect of samovar, please report it", file=sys.stderr)
+        print(
+            f"error: {printable(said)}; this is a defect of samovar, please report it",
+            file=sys.stderr,
+        )
         status = 70
     sys.exit(status)

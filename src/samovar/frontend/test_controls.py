@@ -2,6 +2,7 @@
 
 GET    clock                            what time it is
 POST   clock  {"advance_s": N}          let N seconds have passed
+POST   settle {"timeout_s": N}          wait until nothing is due or under way
 GET    faults                           what is pending
 POST   faults/NAME[:QUALIFIER] {"fault": "cold-start" | "throttle" | "crash", "times": N}
 DELETE faults[/NAME[:QUALIFIER]]        forget what is pending
@@ -9,7 +10,10 @@ DELETE faults[/NAME[:QUALIFIER]]        forget what is pending
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -27,15 +31,27 @@ MAX_ADVANCE_S = 366 * 86400.0
 """In one step."""
 MAX_AHEAD_S = 100 * MAX_ADVANCE_S
 """In all: times must stay such that everybody can write them down."""
+DEFAULT_SETTLE_S = 10.0
+MAX_SETTLE_S = 60.0
+LOOK_AGAIN_S = 0.01
 MAX_TIMES = 1_000_000
 
 Asked = TypeVar("Asked")
+
+AtRest = Callable[[float], Awaitable[bool]]
+"""Whether nothing is due by a time, or under way."""
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST clock`."""
 
     advance_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_ADVANCE_S)]
+
+
+class Settle(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST settle`."""
+
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_SETTLE_S)] = DEFAULT_SETTLE_S
 
 
 class AskFault(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,10 +64,11 @@ class AskFault(msgspec.Struct, forbid_unknown_fields=True):
 class ControlRoutes:
     """See the module's text."""
 
-    def __init__(self, invoker: Invoking, clock: Clock, faults: Faults) -> None:
+    def __init__(self, invoker: Invoking, clock: Clock, faults: Faults, at_rest: AtRest) -> None:
         self._invoker = invoker
         self._clock = clock
         self._faults = faults
+        self._at_rest = at_rest
 
     async def __call__(self, request: Request, rest: str) -> HttpResponse:
         """Answer one request. Raises `PlatformError`."""
@@ -61,6 +78,8 @@ class ControlRoutes:
                 return self._time()
             case "POST", "clock", "":
                 return await self._advance(await _asked(request, Advance))
+            case "POST", "settle", "":
+                return await self._settle(await _asked(request, Settle))
             case "GET", "faults", "":
                 return self._pending()
             case "POST", "faults", _ if name:
@@ -81,6 +100,16 @@ class ControlRoutes:
         self._clock.advance(asked.advance_s)
         await self._clock.settled()
         return self._time()
+
+    async def _settle(self, asked: Settle) -> HttpResponse:
+        """By the machine's time, which does not jump."""
+        settled = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(asked.timeout_s):
+                # Nobody tells of what only the database knows: hence the looking.
+                while not (settled := await self._at_rest(self._clock.now())):  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_AGAIN_S)
+        return json_response(200, {"settled": settled})
 
     def _pending(self) -> HttpResponse:
         return json_response(200, {"pending": described(self._faults.pending())})

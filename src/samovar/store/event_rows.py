@@ -39,6 +39,9 @@ class _Details(msgspec.Struct, omit_defaults=True):
     """Of a dead event."""
 
 
+TRIED = ('{"failures":', '{"throttles":')
+"""How the details of an event begin that has been tried: what is not zero is written, in order."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Details)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from samovar.model.event import Event
-from samovar.ports import DeadOnes, EventKeeper, Taken, Verdict
+from samovar.ports import EventKeeper, Taken, Verdict
 from samovar.store import dead_events
 from samovar.store.database import Database
 from samovar.store.dead_events import AT_ONCE
@@ -45,9 +45,11 @@ _DUE = sa.text(
     "AND events.queue = event_queues.queue AND due_at IS NOT NULL) AS due_at "
     "FROM event_queues WHERE events > 0"
 )
+# The choice stands apart, or PostgreSQL might make it several times, and lock other rows each time.
 _TAKE = (
-    "UPDATE events SET holder = :holder WHERE id IN (SELECT id FROM events WHERE holder IS NULL "
+    "WITH due AS MATERIALIZED (SELECT id FROM events WHERE holder IS NULL "
     "AND queue = :queue AND due_at <= :now ORDER BY due_at LIMIT :limit{lock}) "
+    "UPDATE events SET holder = :holder WHERE id IN (SELECT id FROM due) "
     "AND EXISTS (SELECT 1 FROM event_holders WHERE holder = :holder) "
     "RETURNING *"
 )
@@ -133,21 +135,6 @@ class SqlEventStore:
         return {row.queue: row.due_at for row in rows if row.due_at is not None}
 
     # ------------------------------------------------------------ the dead
-
-    async def replay(self, which: DeadOnes, now: float) -> int:
-        """See the port."""
-        replayed = 0
-        while True:
-            some = await self._write(lambda c, counts: dead_events.replay(c, counts, which, now))
-            for event in some:
-                self._tell(event.queue, now)
-            replayed += len(some)
-            if len(some) < AT_ONCE:
-                return replayed
-
-    async def purge(self, which: DeadOnes) -> int:
-        """See the port."""
-        return await self._until_done(lambda c, counts: dead_events.purge(c, counts, which))
 
     async def forget_dead(self, before: float) -> int:
         """See the port."""

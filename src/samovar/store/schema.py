@@ -139,8 +139,9 @@ events = sa.Table(
     sa.Column("due_at", sa.Double),  # null: it is dead
     sa.Column("died_at", sa.Double),
     sa.Column("holder", sa.Text),  # null: it may be taken
-    sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("details", sa.Text, nullable=False),  # JSON; see event_rows.py
+    # The last: what is looked at beside it would be read past it.
+    sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Index("ix_events_holder", "holder", "queue", "due_at"),
     sa.Index(
         "ix_events_died_at",

@@ -30,8 +30,8 @@ def _events() -> None:
         sa.Column("due_at", sa.Double),
         sa.Column("died_at", sa.Double),
         sa.Column("holder", sa.Text),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("details", sa.Text, nullable=False),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
     op.create_index("ix_events_holder", "events", ["holder", "queue", "due_at"])

@@ -1,0 +1,235 @@
+"""Looking after events in SQL: the `EventAdmin` of `samovar.event_admin`.
+
+How this works. States are not stored: a dead event has a time of death, a running one a holder, and
+one that is being retried has attempts in its details. What others are just writing is passed over
+(SKIP LOCKED), and is met by the next call. The counts of the queues change in the transaction that
+changes the events; rows are locked in the order that `event_writes.py` has: events, then counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import structs
+
+from samovar.event_admin import EventFilter, KeptEvent, QueueStatus
+from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.event import EventState
+from samovar.store.database import Database
+from samovar.store.event_counts import Counts
+from samovar.store.event_rows import TRIED, dead_event_from, details_of, event_from
+from samovar.store.event_writes import EventBounds
+from samovar.store.markers import read_marker, write_marker
+from samovar.store.schema import events
+from samovar.stores import Page
+
+_SIZE = sa.func.length(events.c.payload)
+_state = sa.case(
+    (events.c.died_at.is_not(None), EventState.DEAD.value),
+    (events.c.holder.is_not(None), EventState.RUNNING.value),
+    (sa.or_(*(events.c.details.startswith(start) for start in TRIED)), EventState.RETRYING.value),
+    else_=EventState.QUEUED.value,
+)
+_LISTED = [column for column in events.c if column is not events.c.payload]
+_NO_PAYLOAD = sa.literal(b"", sa.LargeBinary).label("payload")
+_SHOWN_STATES = (EventState.QUEUED, EventState.RUNNING, EventState.RETRYING, EventState.DEAD)
+
+
+class SqlEventAdmin:
+    """See the module's text."""
+
+    def __init__(
+        self, database: Database, bounds: EventBounds, wake: Callable[[str, float], None]
+    ) -> None:
+        """`wake` is told of queues that have an event to be tried, and from when on."""
+        self._database = database
+        self._bounds = bounds
+        self._wake = wake
+
+    async def queues(
+        self, among: EventFilter, *, marker: str | None, limit: int
+    ) -> Page[QueueStatus]:
+        """See the port."""
+        alive = events.c.died_at.is_(None)
+        query = (
+            sa.select(
+                events.c.queue,
+                *(sa.func.count(sa.case((_state == s.value, 1))).label(s) for s in _SHOWN_STATES),
+                sa.func.min(sa.case((alive, events.c.accepted_at))).label("oldest_at"),
+                sa.func.min(sa.case((events.c.holder.is_(None), events.c.due_at))).label("next_at"),
+            )
+            .where(_chosen(among))
+            .group_by(events.c.queue)
+            .order_by(events.c.queue)
+            .limit(limit + 1)
+        )
+        if marker is not None:
+            query = query.where(events.c.queue > read_marker(marker, "queues", str)[0])
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        shown = rows[:limit]
+        more = write_marker("queues", shown[-1].queue) if rows[limit:] else None
+        return Page([_status(row) for row in shown], more)
+
+    async def list(self, among: EventFilter, *, marker: str | None, limit: int) -> Page[KeptEvent]:
+        """See the port."""
+        key = sa.tuple_(events.c.accepted_at, events.c.id)
+        query = (
+            sa.select(*_LISTED, _NO_PAYLOAD, _SIZE.label("size"), _state.label("state"))
+            .where(_chosen(among))
+            .order_by(events.c.accepted_at, events.c.id)
+            .limit(limit + 1)
+        )
+        if marker is not None:
+            accepted_at, id_ = read_marker(marker, "events", str, str)
+            query = query.where(key > sa.tuple_(_time(accepted_at), sa.literal(id_)))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        shown = rows[:limit]
+        last = shown[-1] if rows[limit:] else None
+        more = write_marker("events", repr(last.accepted_at), last.id) if last else None
+        return Page([_kept(row) for row in shown], more)
+
+    async def get(self, among: EventFilter, id_: str) -> KeptEvent:
+        """See the port."""
+        query = sa.select(events, _SIZE.label("size"), _state.label("state")).where(
+            _chosen(among), events.c.id == id_
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise PlatformError(ErrorCode.NOT_FOUND, f"There is no event {id_[:100]}.")
+        return _kept(row)
+
+    async def busy(self, now: float) -> bool:
+        """See the port."""
+        waits = sa.and_(events.c.holder.is_(None), events.c.due_at <= now)
+        runs = events.c.holder.is_not(None)
+        query = sa.select(*(sa.exists().where(which) for which in (waits, runs)))
+        async with self._database.read() as connection:
+            return any((await connection.execute(query)).one())
+
+    async def replay(self, among: EventFilter, now: float, limit: int) -> int:
+        """See the port."""
+        dead = _some(replace(among, state=EventState.DEAD), limit)
+
+        def work(connection: sa.Connection) -> Sequence[Any]:
+            rows, counts = connection.execute(dead).all(), Counts(connection)
+            revived = self._those_with_room(rows, counts)
+            for row in revived:
+                counts.dead(row.queue, -1, -row.size)
+                counts.live(row.queue, +1, +row.size)
+            if revived:
+                connection.execute(_REVIVE, [_revived(row, now) for row in revived])
+            counts.write()
+            return revived
+
+        revived = await self._database.transact(work)
+        for queue in {row.queue for row in revived}:
+            self._wake(queue, now)
+        return len(revived)
+
+    async def purge(self, among: EventFilter, limit: int) -> int:
+        """See the port."""
+
+        def work(connection: sa.Connection) -> int:
+            rows, counts = connection.execute(_some(among, limit)).all(), Counts(connection)
+            for row in rows:
+                leave = counts.live if row.died_at is None else counts.dead
+                leave(row.queue, -1, -row.size)
+            if rows:
+                connection.execute(_DELETE, [{"gone": row.id} for row in rows])
+            counts.write()
+            return len(rows)
+
+        return await self._database.transact(work)
+
+    def _those_with_room(self, rows: Sequence[Any], counts: Counts) -> Sequence[Any]:
+        """The oldest of them, as many as their queues have room for."""
+        there = counts.read(list({row.queue for row in rows}))
+        admitted: list[Any] = []
+        for row in rows:
+            count = there[row.queue]
+            full = count.events >= self._bounds.queue_events
+            if full or count.bytes + row.size > self._bounds.queue_bytes:
+                if not admitted:
+                    raise PlatformError(
+                        ErrorCode.TOO_MANY_REQUESTS, f"The event queue of {row.queue} is full."
+                    )
+                continue
+            count.events += 1
+            count.bytes += row.size
+            admitted.append(row)
+        return admitted
+
+
+_REVIVE = (
+    sa.update(events)
+    .where(events.c.id == sa.bindparam("dead_id"))
+    .values({name: sa.bindparam(name) for name in ("accepted_at", "due_at", "details")})
+    .values(died_at=None)
+)
+_DELETE = sa.delete(events).where(events.c.id == sa.bindparam("gone"))
+
+
+def _some(among: EventFilter, limit: int) -> sa.Select[Any]:
+    """The oldest of these events, locked; not those that somebody else is just writing."""
+    return (
+        sa.select(*_LISTED, _NO_PAYLOAD, _SIZE.label("size"))
+        .where(_chosen(among))
+        .order_by(events.c.accepted_at, events.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _chosen(among: EventFilter) -> sa.ColumnElement[bool]:
+    """An ARN names its region and account after its service."""
+    scope = f":{among.region}:{among.account}:"
+    conditions = [events.c.queue.contains(scope, autoescape=True)]
+    if among.queue is not None:
+        conditions.append(events.c.queue == among.queue)
+    if among.ids is not None:
+        conditions.append(events.c.id.in_(among.ids))
+    if among.until is not None:
+        since = sa.func.coalesce(events.c.died_at, events.c.accepted_at)
+        conditions.append(since <= among.until)
+    if among.state is not None:
+        conditions.append(_state == among.state.value)
+    return sa.and_(*conditions)
+
+
+def _time(text: str) -> float:
+    """A time in a marker. Raises INVALID_PARAMETER."""
+    try:
+        time = float(text)
+    except ValueError:
+        time = math.nan
+    if not math.isfinite(time):
+        raise PlatformError(ErrorCode.INVALID_PARAMETER, "Invalid pagination token")
+    return time
+
+
+def _revived(row: Any, now: float) -> dict[str, Any]:
+    event = structs.replace(event_from(row), failures=0, throttles=0, last_error=None)
+    return {"dead_id": row.id, "accepted_at": now, "due_at": now, "details": details_of(event)}
+
+
+def _kept(row: Any) -> KeptEvent:
+    dead = dead_event_from(row) if row.died_at is not None else None
+    return KeptEvent(
+        event=event_from(row),
+        state=EventState(row.state),
+        size_bytes=row.size,
+        reason=dead.reason if dead else None,
+        died_at=row.died_at,
+    )
+
+
+def _status(row: Any) -> QueueStatus:
+    counts = {state: getattr(row, state.value) for state in _SHOWN_STATES}
+    return QueueStatus(row.queue, counts, row.oldest_at, row.next_at)
