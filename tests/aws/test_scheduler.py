@@ -138,6 +138,7 @@ def test_listings_go_on_by_their_tokens(scheduler):
     assert listed[0]["Target"] == {"Arn": arn_of("f")}
     some = scheduler.list_schedules(GroupName=group, NamePrefix="a-", State="ENABLED")
     assert [schedule["Name"] for schedule in some["Schedules"]] == ["a-2", "a-4"]
+    assert refusal(scheduler.list_schedules, GroupName="nothing")[0] == 404
     assert refusal(scheduler.list_schedules, NextToken="x")[:2] == (400, "ValidationException")
     scheduler.delete_schedule_group(Name=group)
 
@@ -187,6 +188,7 @@ def test_groups_have_tags(scheduler, name):
 # ---------------------------------------------------------------- what is refused
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:q"
+CALL = "arn:aws:scheduler:::aws-sdk:"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,12 @@ QUEUE = "arn:aws:sqs:us-east-1:123456789012:q"
         ({"KmsKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, "leave KmsKeyArn out"),
         ({"target": {"Arn": "arn:aws:states:us-east-1:000000000000:x:y"}}, "not in correct format"),
         ({"target": {"Arn": "nothing"}}, "not in correct format"),
-        ({"target": {"Arn": "arn:aws:scheduler:::aws-sdk:s3:putObject"}}, "Universal targets"),
+        (
+            {"target": {"Arn": "arn:aws:scheduler:::aws-sdk:s3:putObject"}},
+            "of the universal targets",
+        ),
+        ({"target": {"Arn": CALL + "sqs:sendMessage", "Input": "{}"}}, "is no request of"),
+        ({"target": {"Arn": CALL + "sqs:sendMessage"}}, "is no request of"),
         ({"target": {"Arn": arn_of("f").replace("000", "111")}}, "its own account"),
         ({"target": {"Arn": QUEUE + ".fifo"}}, "MessageGroupId"),
         ({"target": {"Arn": QUEUE, "SqsParameters": {"MessageGroupId": "g"}}}, "MessageGroupId"),

@@ -32,6 +32,7 @@ __all__ = ["client_to", "create", "function", "name", "own_server", "scheduler"]
 HOUR_S = 3600
 
 
+CALL = "arn:aws:scheduler:::aws-sdk:"
 QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
 
 
@@ -135,6 +136,20 @@ def test_a_bus_gets_events_of_the_type(create, moto, name):
     parameters = {"Source": "tea.house", "DetailType": "Poured"}
     create("rate(1 day)", {"Arn": bus, "Input": '{"n": 1}', "EventBridgeParameters": parameters})
     assert json.loads(message_in(moto, url)["Body"])["detail"] == {"n": 1}
+
+
+def test_a_universal_target_sends_a_message(create, moto, name):
+    url, _ = queue_of(moto, name)
+    message = {"QueueUrl": url, "MessageBody": "at <aws.scheduler.scheduled-time>"}
+    target = {"Arn": CALL + "sqs:sendMessage", "Input": json.dumps(message)}
+    create("rate(1 day)", target)
+    assert message_in(moto, url)["Body"].startswith("at 2")
+
+
+def test_a_universal_target_invokes_a_function(create, function, own_server):
+    call = {"FunctionName": function, "InvocationType": "Event", "Payload": '{"tea": "green"}'}
+    create("rate(1 day)", {"Arn": CALL + "lambda:invoke", "Input": json.dumps(call)})
+    assert told_to(own_server, function, 1) == [{"tea": "green"}]
 
 
 def test_what_no_function_takes_is_a_dead_letter(create, moto, name):

@@ -84,9 +84,21 @@ def test_an_absurd_expression_is_answered_and_the_server_goes_on(server, express
         (b"x" * (2 * 1024 * 1024 + 1), 413),
         (b"\xff\xfe", 400),
         (json.dumps(request(EndDate=1e300)), 400),
+        (json.dumps(request(StartDate=253402300799, EndDate=253402300799)), 400),
         (json.dumps(request(EndDate="NaN")), 400),
     ],
-    ids=["lists", "objects", "input", "arn", "description", "size", "bytes", "date", "nan"],
+    ids=[
+        "lists",
+        "objects",
+        "input",
+        "arn",
+        "description",
+        "size",
+        "bytes",
+        "date",
+        "dates",
+        "nan",
+    ],
 )
 def test_a_body_that_is_no_schedule_is_refused(server, body, status):
     answered, told = ask(server, "POST", "/schedules/absurd", body)
@@ -138,3 +150,16 @@ def test_many_who_create_the_same_schedule_at_once_make_one(server, scheduler):
         thread.join()
     assert sorted(statuses) == [200] + [409] * 15
     scheduler.delete_schedule(Name="same")
+
+
+@pytest.mark.parametrize("expression", ["rate(36500 days)", "cron(* * * * ? *)"])
+def test_a_start_at_the_end_of_time_is_kept_and_never_comes(server, scheduler, expression):
+    last = request(
+        ScheduleExpression=expression,
+        ScheduleExpressionTimezone="Pacific/Kiritimati",
+        StartDate=253402300799,
+        State="ENABLED",
+    )
+    assert ask(server, "POST", "/schedules/last", json.dumps(last).encode())[0] == 200
+    assert server.ask("schedules/default/last")["next"] is None
+    scheduler.delete_schedule(Name="last")

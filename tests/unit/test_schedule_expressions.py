@@ -144,3 +144,12 @@ def test_the_next_tick_of_a_rate_is_later_and_no_interval_is_left_out(minutes, a
     assert tick > after
     assert tick == first or tick - minutes * 60 <= after + 1e-3
     assert every.next_tick(tick) > tick
+
+
+@pytest.mark.parametrize("expression", ["rate(36500 days)", "cron(* * * * ? *)"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati"])
+def test_nothing_fires_after_2199(expression, zone):
+    year = {"timezone": zone, "start": dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)}
+    assert schedule(expression, **year).next_tick(0) is None
+    late = schedule(expression, timezone=zone)
+    assert late.next_tick(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp()) is None

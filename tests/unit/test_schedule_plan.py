@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from samovar.model.schedule import ScheduleState
 from samovar.model.schedule_plan import MAX_COUNTED, due
@@ -118,6 +120,33 @@ def test_after_its_end_no_tick_is_missed():
 
 def test_what_is_disabled_has_no_next_time():
     assert planned(a_schedule(state=ScheduleState.DISABLED)).next_at is None
+
+
+@given(
+    st.sampled_from(["rate(1 minute)", "rate(7 hours)", "cron(0/20 * * * ? *)"]),
+    st.lists(st.floats(0, 10 * HOUR_S), max_size=12),
+    st.integers(0, 90),
+    st.sampled_from([60, 3600, 86400]),
+    st.booleans(),
+)
+def test_whenever_somebody_looks_each_tick_fires_once_or_is_missed(
+    expression, pauses, window_minutes, max_age_s, lived
+):
+    schedule = a_schedule(
+        expression, window_minutes=window_minutes, target={"max_age_s": max_age_s}
+    )
+    plan, now, fired, looked_at = planned(schedule, draw=0.5), NOON, [], NOON
+    for pause in pauses:
+        now += pause
+        if plan.next_at <= now:
+            what = does(plan, now, looked_at if lived else None, draw=0.5)
+            fired, plan = [*fired, *what.ticks], what.then
+        looked_at = now
+    assert fired == sorted(set(fired))
+    ticks, tick = 0, schedule.next_tick(NOON - 1)
+    while tick < plan.tick_at:
+        ticks, tick = ticks + 1, schedule.next_tick(tick)
+    assert len(fired) + plan.missed == ticks
 
 
 # ---------------------------------------------------------------- flexible windows

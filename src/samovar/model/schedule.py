@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from samovar.model.cron import LAST_YEAR
 from samovar.model.event import DeliveryPolicy
 from samovar.model.schedule_expression import (
     At,
@@ -34,6 +35,10 @@ https://docs.aws.amazon.com/scheduler/latest/APIReference/API_RetryPolicy.html""
 
 MAX_INPUT_BYTES = 256 * 1024
 """https://docs.aws.amazon.com/scheduler/latest/UserGuide/scheduler-quotas.html"""
+
+
+END_OF_TIME = dt.datetime(LAST_YEAR + 1, 1, 1, tzinfo=dt.UTC).timestamp()
+"""Where the years of cron expressions end, nothing else fires either."""
 
 
 class ScheduleState(StrEnum):
@@ -139,6 +144,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     def next_tick(self, after: float) -> float | None:
         """Its first tick later than `after`; None: there is none. Pays no heed to its state."""
+        if self.start is not None and not self.once:
+            after = max(after, just_before(self.start.timestamp()))
+        if after >= END_OF_TIME:
+            return None
         zone = parse_timezone(self.timezone)
         match parse_expression(self.expression):
             case At() as once:  # which has neither start nor end
@@ -148,13 +157,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
                 first = (self.start or self.created).timestamp()
                 tick: float | None = _first_later(first, every_s, after)
             case cron:
-                if self.start is not None:
-                    after = max(after, just_before(self.start.timestamp()))
                 found = cron.next_after(dt.datetime.fromtimestamp(after, dt.UTC), zone)
                 tick = None if found is None else found.timestamp()
-        if tick is None or (self.end is not None and tick > self.end.timestamp()):
-            return None
-        return tick
+        last = END_OF_TIME if self.end is None else min(END_OF_TIME, self.end.timestamp())
+        return tick if tick is not None and tick <= last else None
 
     @property
     def once(self) -> bool:

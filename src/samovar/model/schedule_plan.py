@@ -10,6 +10,7 @@ as lived through: each tick in it fires.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -98,9 +99,7 @@ def _latest(schedule: Schedule, earliest: float, now: float) -> float | None:
     stretch_s, end = HOUR_S, now
     while end >= earliest:
         begin = max(earliest, end - stretch_s)
-        found = None
-        for found in _between(schedule, begin, end):  # noqa: B007 - the last one is wanted
-            pass
+        found = max(_between(schedule, begin, end), default=None)
         if found is not None:
             return found
         if begin == earliest:
@@ -122,11 +121,7 @@ def _count(schedule: Schedule, first: float, now: float) -> int:
     if isinstance(expression, Rate):
         end = now if schedule.end is None else min(now, schedule.end.timestamp())
         return max(0, int((end - first) // expression.every_s) + 1)
-    count = 0
-    for count, _ in enumerate(_between(schedule, first, now), 1):
-        if count == MAX_COUNTED:
-            break
-    return count
+    return sum(1 for _ in itertools.islice(_between(schedule, first, now), MAX_COUNTED))
 
 
 def _window_s(schedule: Schedule, tick: float) -> float:

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from samovar.model.event import Event, EventSource, function_of_arn
 from samovar.model.schedule import Schedule
+from samovar.model.universal_target import PREFIX, Call, universal_call
 
 ATTEMPT_NUMBER = "<aws.scheduler.attempt-number>"
 """Replaced when an attempt is made, the other keywords when the event is. A function takes an event
@@ -20,26 +21,20 @@ at the first attempt, and gets the same one if it is tried again."""
 
 def event_of(schedule: Schedule, tick: float, now: float, event_id: str) -> Event:
     """What a schedule puts into the queue of events at `now` for one of its ticks."""
-    target = schedule.target
-    text = _notification(schedule, tick, event_id) if target.input is None else target.input
-    for keyword, value in (
-        ("schedule-arn", schedule.id.arn),
-        ("scheduled-time", _written(tick)),
-        ("execution-id", event_id.replace("-", "")[:16]),
-    ):
-        text = text.replace(f"<aws.scheduler.{keyword}>", value)
-    if function_of_arn(target.arn) is not None:
-        text = text.replace(ATTEMPT_NUMBER, "1")
+    call = _call(schedule, _text(schedule, tick, event_id))
+    payload = call.payload
+    if function_of_arn(call.target) is not None:
+        payload = payload.replace(ATTEMPT_NUMBER, "1")
     return Event(
         id=event_id,
         queue=schedule.id.arn,
-        target=target.arn,
-        payload=text.encode(),
+        target=call.target,
+        payload=payload.encode(),
         accepted_at=now,
         due_at=now,
         source=EventSource.SCHEDULE,
-        policy=target.policy,
-        attributes=target.attributes,
+        policy=schedule.target.policy,
+        attributes=call.attributes,
     )
 
 
@@ -50,6 +45,28 @@ def for_attempt(event: Event) -> Event:
         return event
     number = str(1 + event.failures + event.throttles).encode()
     return structs.replace(event, payload=event.payload.replace(keyword, number))
+
+
+def _text(schedule: Schedule, tick: float, event_id: str) -> str:
+    """The target's input with its keywords replaced."""
+    text = schedule.target.input
+    if text is None:
+        return _notification(schedule, tick, event_id)
+    for keyword, value in (
+        ("schedule-arn", schedule.id.arn),
+        ("scheduled-time", _written(tick)),
+        ("execution-id", event_id.replace("-", "")[:16]),
+    ):
+        text = text.replace(f"<aws.scheduler.{keyword}>", value)
+    return text
+
+
+def _call(schedule: Schedule, text: str) -> Call:
+    target = schedule.target
+    if target.arn.startswith(PREFIX):
+        place = f"{schedule.id.region}:{schedule.id.account}"
+        return universal_call(target.arn, text, place)
+    return Call(target.arn, text, target.attributes)
 
 
 def _notification(schedule: Schedule, tick: float, event_id: str) -> str:

@@ -15,17 +15,16 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from msgspec import structs
 
 from samovar.clock import Clock
 from samovar.events.schedules.occurrence import event_of
-from samovar.model.cron import ExpressionError
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.event import Event
 from samovar.model.invocation import new_request_id
-from samovar.model.schedule_plan import Due, PlannedSchedule, due
+from samovar.model.schedule_plan import PlannedSchedule, due
 from samovar.ports import Firing, ScheduleGroupStore, ScheduleStore
 from samovar.telemetry.log import get_logger
 
@@ -41,6 +40,13 @@ LOOK_AGAIN_S = 60.0
 
 TRY_AGAIN_S = 1.0
 """The pause before the store is asked again that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    firing: Firing
+    missed: int
+    """Ticks that have passed and do not fire."""
 
 
 class Ticker:
@@ -126,8 +132,7 @@ class Ticker:
     ) -> None:
         decided = await asyncio.to_thread(self._decide, batch, now, lived_from)
         outcomes = await asyncio.gather(
-            *(self._fire(was, does, now) for was, does in zip(batch, decided, strict=True)),
-            return_exceptions=True,
+            *(self._fire(decision) for decision in decided), return_exceptions=True
         )
         for outcome in outcomes:
             if outcome is not None:
@@ -135,35 +140,32 @@ class Ticker:
 
     def _decide(
         self, batch: Sequence[PlannedSchedule], now: float, lived_from: float
-    ) -> Sequence[Due]:
+    ) -> Sequence[_Decision]:
         return [self._decide_one(planned, now, lived_from) for planned in batch]
 
-    def _decide_one(self, planned: PlannedSchedule, now: float, lived_from: float) -> Due:
+    def _decide_one(self, was: PlannedSchedule, now: float, lived_from: float) -> _Decision:
+        schedule = was.schedule
         try:
-            return due(planned, now, lived_from, self._draw)
-        except ExpressionError as error:  # a time zone that the machine no longer knows
-            log.warning("a schedule cannot fire", arn=planned.schedule.id.arn, error=str(error))
-            return Due(
-                ticks=(), missed=0, then=structs.replace(planned, tick_at=None, next_at=None)
-            )
+            does = due(was, now, lived_from, self._draw)
+            events = [event_of(schedule, tick, now, self._new_id()) for tick in does.ticks]
+        except Exception:  # a time zone that the machine no longer knows, say
+            log.exception("a schedule cannot fire", arn=schedule.id.arn)
+            never = structs.replace(was, tick_at=None, next_at=None)
+            return _Decision(Firing(was, never, ()), 0)
+        return _Decision(Firing(was, does.then, events), does.missed)
 
-    async def _fire(self, was: PlannedSchedule, does: Due, now: float) -> None:
-        schedule, missed, then = was.schedule, does.missed, does.then
-        events = [event_of(schedule, tick, now, self._new_id()) for tick in does.ticks]
+    async def _fire(self, decision: _Decision) -> None:
+        firing, missed = decision.firing, decision.missed
+        arn, then = firing.was.schedule.id.arn, firing.then
         try:
-            fired = await self._write(was, then, events)
+            fired = await self._schedules.fire(firing)
         except PlatformError as error:
             if error.code is not ErrorCode.TOO_MANY_REQUESTS:
                 raise
-            log.warning("a schedule's queue is full", arn=schedule.id.arn, error=error.message)
-            missed += len(events)
+            log.warning("a schedule's queue is full", arn=arn, error=error.message)
+            missed += len(firing.events)
             if then is not None:
-                then = structs.replace(then, missed=then.missed + len(events))
-            fired = await self._write(was, then, ())
+                then = structs.replace(then, missed=then.missed + len(firing.events))
+            fired = await self._schedules.fire(Firing(firing.was, then, ()))
         if fired and missed:
-            log.warning("a schedule has missed ticks", arn=schedule.id.arn, missed=missed)
-
-    async def _write(
-        self, was: PlannedSchedule, then: PlannedSchedule | None, events: Sequence[Event]
-    ) -> bool:
-        return await self._schedules.fire(Firing(was, then, events))
+            log.warning("a schedule has missed ticks", arn=arn, missed=missed)

@@ -16,6 +16,7 @@ from samovar.frontend.operations.scheduler_control import refused
 from samovar.model.arn import Arn
 from samovar.model.event import function_of_arn
 from samovar.model.schedule import MAX_AGE_S, MAX_INPUT_BYTES, MAX_RETRIES, ScheduleTarget
+from samovar.model.universal_target import PREFIX, UniversalTargetError, universal_call
 
 EndpointOf = Callable[[str], str | None]
 
@@ -30,8 +31,6 @@ _FUNCTION = re.compile(
     r"arn:aws(?:-[a-z]+)*:lambda:[a-z0-9-]+:\d{12}:function:[\w-]{1,140}(?::[\w$-]{1,128})?",
     re.ASCII,
 )
-_UNIVERSAL = "arn:aws:scheduler:::aws-sdk:"
-
 PARAMETERS = {
     "SqsParameters": "sqs",
     "EventBridgeParameters": "events",
@@ -51,8 +50,16 @@ SUPPORTED = (
 
 def target_of(caller: Caller, params: Params, endpoint_of: EndpointOf) -> ScheduleTarget:
     """Read a `Target`. Raises VALIDATION for one that could not be reached as it says."""
-    arn = params["Arn"]
-    service = _service(caller, arn, endpoint_of)
+    arn, text = params["Arn"], params.get("Input")
+    if text is not None and len(text.encode()) > MAX_INPUT_BYTES:
+        raise refused(f"Input is larger than {MAX_INPUT_BYTES} bytes.")
+    if arn.startswith(PREFIX):
+        service = ""
+        attributes = _check_universal(caller, arn, text, endpoint_of)
+    else:
+        service = _service(caller, arn, endpoint_of)
+        attributes = _attributes(service, arn, params)
+        _check_text(service, text)
     for member, of_service in PARAMETERS.items():
         if member in params and of_service != service:
             raise refused(f"{member} does not go with the target {arn}.")
@@ -60,8 +67,8 @@ def target_of(caller: Caller, params: Params, endpoint_of: EndpointOf) -> Schedu
     return ScheduleTarget(
         arn=arn,
         role_arn=params["RoleArn"],
-        input=_input(service, params.get("Input")),
-        attributes=_attributes(service, arn, params),
+        input=text,
+        attributes=attributes,
         max_retries=_given(policy, "MaximumRetryAttempts", MAX_RETRIES),
         max_age_s=_given(policy, "MaximumEventAgeInSeconds", MAX_AGE_S),
         dead_letter_arn=_dead_letter_arn(params, endpoint_of),
@@ -93,8 +100,6 @@ def _service(caller: Caller, arn: str, endpoint_of: EndpointOf) -> str:
         if function is None or function[0][:2] != (caller.account, caller.region):
             raise refused("A schedule invokes functions of its own account and region.")
         return "lambda"
-    if arn.startswith(_UNIVERSAL):
-        raise refused(f"Universal targets are not supported by this server. {SUPPORTED}")
     parts = Arn.parse(arn)
     form = _RESOURCES.get(parts.service) if parts is not None else None
     if parts is None or form is None or not parts.account or not form.fullmatch(parts.resource):
@@ -104,28 +109,44 @@ def _service(caller: Caller, arn: str, endpoint_of: EndpointOf) -> str:
     return parts.service
 
 
+def _check_universal(
+    caller: Caller, arn: str, text: str | None, endpoint_of: EndpointOf
+) -> Mapping[str, str]:
+    """A universal target has no attributes itself: what it calls has them."""
+    try:
+        call = universal_call(arn, text, f"{caller.region}:{caller.account}")
+    except UniversalTargetError as error:
+        raise refused(f"The target {arn} cannot be called: {error}.") from error
+    service = _service(caller, call.target, endpoint_of)
+    if service == "sqs":
+        _check_group(call.target, call.attributes.get("MessageGroupId"))
+    _check_text(service, call.payload)
+    return {}
+
+
 def _attributes(service: str, arn: str, params: Params) -> Mapping[str, str]:
     if service == "events":
         if "EventBridgeParameters" not in params:
             raise refused("A target that is an event bus needs EventBridgeParameters.")
         return {name: params["EventBridgeParameters"][name] for name in ("DetailType", "Source")}
     group = (params.get("SqsParameters") or {}).get("MessageGroupId")
-    if service == "sqs" and (group is None) == arn.endswith(".fifo"):
-        raise refused("A MessageGroupId is for FIFO queues, and they need one.")
+    if service == "sqs":
+        _check_group(arn, group)
     return {} if group is None else {"MessageGroupId": group}
 
 
-def _input(service: str, text: str | None) -> str | None:
-    if text is None:
-        return None
-    if len(text.encode()) > MAX_INPUT_BYTES:
-        raise refused(f"Input is larger than {MAX_INPUT_BYTES} bytes.")
-    if service in JSON_SERVICES:
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise refused(f"Invalid RequestJson provided. Reason {error}") from error
-    return text
+def _check_group(queue: str, group: str | None) -> None:
+    if (group is None) == queue.endswith(".fifo"):
+        raise refused("A MessageGroupId is for FIFO queues, and they need one.")
+
+
+def _check_text(service: str, text: str | None) -> None:
+    if text is None or service not in JSON_SERVICES:
+        return
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refused(f"Invalid RequestJson provided. Reason {error}") from error
 
 
 def _dead_letter_arn(params: Params, endpoint_of: EndpointOf) -> str | None:

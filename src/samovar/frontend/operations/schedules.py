@@ -13,7 +13,14 @@ from samovar.frontend.operations.control import Handler, Params, Result
 from samovar.frontend.operations.schedule_targets import describe_target, target_of
 from samovar.frontend.operations.scheduler_control import PAGE_SIZE, SchedulerControl, refused
 from samovar.model.cron import Cron, ExpressionError
-from samovar.model.schedule import DEFAULT_GROUP, Schedule, ScheduleId, ScheduleState, just_before
+from samovar.model.schedule import (
+    DEFAULT_GROUP,
+    GroupId,
+    Schedule,
+    ScheduleId,
+    ScheduleState,
+    just_before,
+)
 from samovar.model.schedule_expression import At, parse_expression, parse_timezone
 from samovar.model.schedule_plan import PlannedSchedule, plan
 from samovar.ports import ScheduleFilter
@@ -77,9 +84,11 @@ class ScheduleOperations:
         return {"ScheduleArn": schedule_id.arn}
 
     async def list(self, caller: Caller, params: Params) -> Result:
-        state = params.get("State")
+        state, group = params.get("State"), params.get("GroupName")
+        if group is not None and group != DEFAULT_GROUP:
+            await self._control.groups.get(GroupId(caller.account, caller.region, group))
         wanted = ScheduleFilter(
-            group=params.get("GroupName"),
+            group=group,
             prefix=params.get("NamePrefix") or "",
             state=None if state is None else ScheduleState(state),
         )
