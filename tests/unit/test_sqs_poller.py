@@ -200,7 +200,7 @@ def test_what_is_no_message_is_left_alone(raw):
     assert read_message(raw, ARN) is None
 
 
-@pytest.mark.parametrize("trace", ["a\r\nb: c", "x" * 501, "", "a b"])
+@pytest.mark.parametrize("trace", ["a\r\nb: c", "x" * 513, "", "a b"])
 def test_what_is_no_trace_header_goes_no_further(trace):
     message = read_message({**RAW, "Attributes": {"AWSTraceHeader": trace}}, ARN)
     assert message is not None

@@ -12,7 +12,7 @@ from samovar.events.sources.failure_record import failure_event
 from samovar.events.sources.filter import Filters
 from samovar.events.sources.poller import BatchResult, Ending, GivenUp, Positions
 from samovar.events.sources.record import Envelope, Record
-from samovar.model.errors import PlatformError
+from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_request_id
 from samovar.ports import EventQueue, EventSourceStore, Invoker
@@ -81,10 +81,8 @@ class MappingFeed:
         """Invoke the function with a batch; see the port."""
         result = await self._invoke(records, envelope(records), trace_id)
         match result.ending:
-            case Ending.FAILED:
-                self._show(FUNCTION_FAILED)
-            case Ending.NOT_BEGUN:
-                self._show(f"PROBLEM: {result.problem}")
+            case Ending.FAILED | Ending.NOT_BEGUN:
+                self._show(f"PROBLEM: {result.problem}" if result.problem else FUNCTION_FAILED)
             case _:
                 self._show(OK)
         return result
@@ -118,7 +116,10 @@ class MappingFeed:
             version = await self._invoker.resolve(mapping.function, mapping.qualifier)
             invoked = await self._invoker.invoke(version, invocation)
         except PlatformError as error:
-            return BatchResult(Ending.NOT_BEGUN, ids, problem=error.message)
+            # A loop is not mended by waiting: its records end as those do that fail.
+            looped = error.code is ErrorCode.RECURSIVE_INVOCATION
+            ending = Ending.FAILED if looped else Ending.NOT_BEGUN
+            return BatchResult(ending, ids, problem=error.message)
         outcome, ran = invoked.outcome, invoked.version.version
         if outcome.function_error is not None:
             return BatchResult(Ending.FAILED, ids, request_id, outcome.function_error, ran)

@@ -61,7 +61,7 @@ class BatchResult:
     version: str | None = None
     """Of the function, that ran."""
     problem: str | None = None
-    """Why it was not begun."""
+    """Why it was not begun, or stopped."""
 
 
 class Positions(Protocol):

@@ -17,7 +17,7 @@ from samovar.events.sources.record import Record
 
 _encode = msgspec.json.Encoder().encode
 
-_TRACE_HEADER = re.compile(r"[\x21-\x7e]{1,500}")
+_TRACE_HEADER = re.compile(r"[\x21-\x7e]{1,512}")
 """It goes on in a header of HTTP: a sender must not begin another one in it."""
 
 

@@ -10,6 +10,7 @@ from samovar.events.sources.aws_request import ask
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.sqs_message import Message, read_message
+from samovar.model import lineage
 from samovar.telemetry.log import get_logger
 
 log = get_logger("events.sqs")
@@ -59,8 +60,8 @@ class HeldMessages:
         return records
 
     def trace_id(self, records: Iterable[Record]) -> str | None:
-        """The trace that the first of them, that has one, belongs to."""
-        return next(filter(None, (self._held[record.id].trace_id for record in records)), None)
+        """The trace that a batch of them belongs to: that of the longest chain."""
+        return lineage.longest(self._held[record.id].trace_id for record in records)
 
     async def renew_until_cancelled(self) -> None:
         """Keep invisible what is held."""
