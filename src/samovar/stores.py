@@ -235,6 +235,10 @@ class EventKeeper(Protocol):
         """A queue has an event that may be taken from then on."""
         ...
 
+    def look_again(self) -> None:
+        """Something may be due that it was not told of."""
+        ...
+
 
 class EventStore(Protocol):
     """Durable events. Each method is one transaction (or joins one with others), durable on return.

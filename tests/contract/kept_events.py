@@ -30,6 +30,7 @@ class Keeper:
     begun: list[tuple[str, str]] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
     heard: list[tuple[str, float]] = field(default_factory=list)
+    looks: int = 0
 
     def claim(self, event: Event) -> str | None:
         return self.claims.get(event.id)
@@ -42,6 +43,9 @@ class Keeper:
 
     def waiting(self, queue: str, due_at: float) -> None:
         self.heard.append((queue, due_at))
+
+    def look_again(self) -> None:
+        self.looks += 1
 
 
 async def ids_taken(store, queue="green", limit=10, now=NOW, holder="h"):

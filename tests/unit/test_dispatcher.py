@@ -242,6 +242,16 @@ async def test_an_error_that_nobody_expected_is_one_of_the_system(tmp_path):
         assert it.functions.times("f") == 2
 
 
+async def test_an_end_that_can_never_be_written_leaves_the_event_dead(tmp_path):
+    async with world(tmp_path) as it, it.dispatching():
+        it.rules = Rules(on_success_arn="arn:aws:sqs:us-east-1:000000000000:\ud800")
+        await it.store.accept(event("1"))
+        await until_true(it.dead)
+        assert [dead.reason for dead in await it.dead()] == ["InternalError"]
+        await it.store.accept(event("2"))
+        await until(lambda: ("f", "2") in it.functions.begun)
+
+
 # ---------------------------------------------------------------- the end
 
 

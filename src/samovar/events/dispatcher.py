@@ -18,13 +18,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from msgspec import structs
+
 from samovar.clock import Clock
 from samovar.events.lease import Lease
 from samovar.events.targets import Targets
 from samovar.events.turns import Turns
 from samovar.events.verdict import Attempt, NotBegun, Rules, aged_out, verdict
 from samovar.model.errors import PlatformError
-from samovar.model.event import Event, function_of_arn
+from samovar.model.event import DeadEvent, Event, function_of_arn
 from samovar.ports import EventStore, Taken, Verdict
 from samovar.telemetry.log import get_logger
 
@@ -78,6 +80,7 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._over = False
+        self._look_at = -math.inf
 
     async def __aenter__(self) -> Dispatcher:
         self._store.attach(self)
@@ -140,22 +143,26 @@ class Dispatcher:
         self._turns.waiting(queue, due_at)
         self._news.set()
 
+    def look_again(self) -> None:
+        """See `stores.EventKeeper`."""
+        self._look_at = -math.inf
+        self._news.set()
+
     # ------------------------------------------------------------ taking
 
     async def _pump(self) -> None:
-        look_at = self._clock.now()
         while not self._stop.is_set():
             self._news.clear()
             now = self._clock.now()
-            if look_at <= now:
-                look_at = now + LOOK_AGAIN_S
+            if self._look_at <= now:
+                self._look_at = now + LOOK_AGAIN_S
                 await self._look(now)
             token = self._lease.token
             if token is None:
                 wake_at = now + TRY_AGAIN_S
             else:
                 await self._take_turns(token)
-                wake_at = min(look_at, self._turns.next_at() or look_at)
+                wake_at = min(self._look_at, self._turns.next_at() or self._look_at)
             await self._clock.until(wake_at, or_when=self._news)
 
     async def _look(self, now: float) -> None:
@@ -179,7 +186,7 @@ class Dispatcher:
     async def _take(self, token: str, queue: str, limit: int, now: float) -> None:
         try:
             taken = await self._store.take(token, queue, limit, now)
-        except PlatformError as error:
+        except Exception as error:
             log.warning("events could not be taken", queue=queue, error=str(error))
             taken = Taken((), now + TRY_AGAIN_S)
         next_due_at = taken.next_due_at
@@ -207,13 +214,17 @@ class Dispatcher:
 
     async def _outcome(self, held: _Held) -> Verdict | None:
         """None: the attempt has not begun, and will not here."""
-        rules, attempt = await self._attempt(held.event)
-        begun = not isinstance(attempt, NotBegun) or attempt.lasting
-        if self._stop.is_set() and not begun:
-            return None
-        now = self._clock.now()
-        self._learn(held, begun, now)
-        return verdict(held.event, attempt, rules, now)
+        try:
+            rules, attempt = await self._attempt(held.event)
+            begun = not isinstance(attempt, NotBegun) or attempt.lasting
+            if self._stop.is_set() and not begun:
+                return None
+            now = self._clock.now()
+            self._learn(held, begun, now)
+            return verdict(held.event, attempt, rules, now)
+        except Exception as error:  # of ours: one event must not end the dispatcher
+            log.exception("an event met an error", event_id=held.event.id)
+            return self._given_up(held.event, error)
 
     async def _attempt(self, event: Event) -> tuple[Rules, Attempt]:
         try:
@@ -244,10 +255,19 @@ class Dispatcher:
                 log.warning(
                     "the end of an event was not written", event_id=held.event.id, error=str(error)
                 )
+            except Exception as error:  # it cannot be written, whatever we do
+                log.exception("the end of an event cannot be written", event_id=held.event.id)
+                outcome = self._given_up(held.event, error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TRY_AGAIN_S):
                     await self._stop.wait()
                     return  # its holder gives it back, with all that it holds
+
+    def _given_up(self, event: Event, error: Exception) -> Verdict:
+        """Kept, so that whoever mends what is wrong may replay it."""
+        failed = structs.replace(event, last_error=f"Internal error: {type(error).__name__}")
+        dead = DeadEvent(event=failed, reason="InternalError", died_at=self._clock.now())
+        return Verdict(dead=dead)
 
     def _done(self, queue: str) -> None:
         self._turns.done(queue)

@@ -44,6 +44,7 @@ WRITE_WAIT_S = 10.0
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 Result = TypeVar("Result")
+Heard = Callable[[str], None]
 
 _WRITES = "samovar_writes"
 """Execution option: transactions of this connection write."""
@@ -135,6 +136,26 @@ class Database:
             except asyncio.CancelledError:
                 await asyncio.wait([running])  # the turn is its until it has ended
                 raise
+
+    async def listen(self, channel: str, connected: Callable[[], None], heard: Heard) -> None:
+        """Call `connected`, then `heard` with each message that any server sends to a channel with
+        `pg_notify`. Returns when the connection has ended. PostgreSQL only."""
+        import psycopg
+
+        where = self._reader.url.set(drivername="postgresql")
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                where.render_as_string(hide_password=False), autocommit=True
+            )
+            async with connection:
+                await connection.execute(
+                    psycopg.sql.SQL("LISTEN ") + psycopg.sql.Identifier(channel)
+                )
+                connected()
+                async for message in connection.notifies():
+                    heard(message.payload)
+        except psycopg.Error as error:
+            raise PlatformError(ErrorCode.SERVICE, f"the database failed: {error}") from error
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

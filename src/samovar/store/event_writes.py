@@ -22,6 +22,7 @@ from samovar.model.event import Event
 from samovar.ports import Verdict
 from samovar.store.dead_events import make_room
 from samovar.store.event_counts import Count, Counts
+from samovar.store.event_news import tell_servers
 from samovar.store.event_rows import COLUMNS, details_of, event_row
 from samovar.store.per_row import PerRow
 
@@ -108,6 +109,8 @@ class _Group:
         self._connection = connection
         self._bounds = bounds
         self._counts = Counts(connection)
+        self._due: dict[str, float] = {}
+        """When the first is due of what this transaction puts into a queue to be taken."""
 
     def perform(self, writes: Sequence[EventWrite]) -> list[Any]:
         results: list[Any] = [None] * len(writes)
@@ -123,6 +126,8 @@ class _Group:
         for i, written_or_error in self._accept(accepts):
             results[i] = written_or_error
         self._counts.write()
+        for queue, due_at in self._due.items():
+            tell_servers(self._connection, queue, due_at)
         return results
 
     # ------------------------------------------------------------ ends
@@ -145,6 +150,8 @@ class _Group:
             event, size_bytes = settle.event, len(settle.event.payload)
             if settle.verdict.again is None:
                 self._counts.live(event.queue, -1, -size_bytes)
+            else:
+                self._is_due(event.queue, settle.verdict.again.due_at)
             if settle.verdict.dead is not None:
                 self._counts.dead(event.queue, +1, +size_bytes)
                 has_died = True
@@ -181,7 +188,12 @@ class _Group:
         for new, is_new in zip(news, fresh, strict=True):
             if is_new:
                 self._counts.live(new.event.queue, +1, len(new.event.payload))
+                if new.holder is None:
+                    self._is_due(new.event.queue, new.event.due_at)
         return fresh
+
+    def _is_due(self, queue: str, due_at: float) -> None:
+        self._due[queue] = min(due_at, self._due.get(queue, due_at))
 
 
 class _Room:

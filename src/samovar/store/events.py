@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from samovar.store import dead_events
 from samovar.store.database import Database
 from samovar.store.dead_events import AT_ONCE
 from samovar.store.event_counts import Counts
+from samovar.store.event_news import hear_servers, tell_servers, tell_servers_to_look
 from samovar.store.event_rows import event_from
 from samovar.store.event_writes import (
     Accept,
@@ -71,9 +73,12 @@ class SqlEventStore:
         self._keeper: EventKeeper | None = None
         in_bounds = partial(perform, bounds=bounds or EventBounds())
         self._writes = GroupCommit[EventWrite](database, in_bounds, self._written)
+        self._listener = asyncio.TaskGroup()
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> SqlEventStore:
         await self._writes.__aenter__()
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(
@@ -82,11 +87,16 @@ class SqlEventStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._closing.set()
+        await self._listener.__aexit__(None, None, None)
         await self._writes.__aexit__(kind, error, traceback)
 
     def attach(self, keeper: EventKeeper) -> None:
         """See the port."""
         self._keeper = keeper
+        if self._database.is_shared:
+            hearing = hear_servers(self._database, keeper, self._closing)
+            self._listener.create_task(hearing, name="event-news")
 
     # ------------------------------------------------------------ events
 
@@ -124,8 +134,14 @@ class SqlEventStore:
     async def give_back(self, holder: str, event: Event) -> None:
         """See the port."""
         parameters = {"holder": holder, "id": event.id}
-        hit = await self._write(lambda c, _: c.execute(_LET_GO, parameters).rowcount)
-        if hit:
+
+        def work(connection: sa.Connection, _: Counts) -> bool:
+            let_go = connection.execute(_LET_GO, parameters).rowcount == 1
+            if let_go:
+                tell_servers(connection, event.queue, event.due_at)
+            return let_go
+
+        if await self._write(work):
             self._tell(event.queue, event.due_at)
 
     async def due(self) -> Mapping[str, float]:
@@ -177,16 +193,23 @@ class SqlEventStore:
                 connection.execute(_FORGET_ALL)
             else:
                 connection.execute(_FORGET_LATE, {"now": _real_now(connection)})
-            return connection.execute(_LET_GO_LOST).rowcount
+            let_go = connection.execute(_LET_GO_LOST).rowcount
+            if let_go:
+                tell_servers_to_look(connection)
+            return let_go
 
-        return await self._write(work)
+        let_go = await self._write(work)
+        if let_go and self._keeper is not None:
+            self._keeper.look_again()
+        return let_go
 
     async def leave(self, holder: str) -> None:
         """See the port."""
 
         def work(connection: sa.Connection, _: Counts) -> None:
             connection.execute(_FORGET_HOLDER, {"holder": holder})
-            connection.execute(_LET_GO_ALL, {"holder": holder})
+            if connection.execute(_LET_GO_ALL, {"holder": holder}).rowcount:
+                tell_servers_to_look(connection)
 
         await self._write(work)
 
