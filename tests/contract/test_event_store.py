@@ -97,7 +97,7 @@ async def test_what_is_claimed_is_held_from_the_start(store, keeper):
     await store.accept(event("1"))
     await store.accept(event("2", due_at=NOW + 1))
     assert keeper.begun == [("1", "h")]
-    assert keeper.heard == [("green", NOW + 1)]
+    assert set(keeper.heard) == {("green", NOW + 1)}
     assert await ids_taken(store, now=NOW + 1) == ["2"]
 
 

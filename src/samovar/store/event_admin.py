@@ -21,6 +21,7 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import EventState
 from samovar.store.database import Database
 from samovar.store.event_counts import Counts
+from samovar.store.event_news import tell_servers
 from samovar.store.event_rows import TRIED, dead_event_from, details_of, event_from
 from samovar.store.event_writes import EventBounds
 from samovar.store.markers import read_marker, write_marker
@@ -125,6 +126,8 @@ class SqlEventAdmin:
                 counts.live(row.queue, +1, +row.size)
             if revived:
                 connection.execute(_REVIVE, [_revived(row, now) for row in revived])
+            for queue in {row.queue for row in revived}:
+                tell_servers(connection, queue, now)
             counts.write()
             return revived
 
