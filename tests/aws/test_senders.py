@@ -17,6 +17,7 @@ from samovar.events.sending import SendError
 from samovar.model.event import Event
 from tests.aws.answering import answering
 from tests.aws.moto_server import ACCOUNT, REGION, Moto
+from tests.aws.targets import bucket_of, bus_to, queue_of, topic_to
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=a87bd80c:1"
 EVENT = Event(
@@ -43,70 +44,46 @@ async def send(moto: Moto) -> AsyncIterator[Any]:
         yield send_one
 
 
-def queue_of(moto: Moto, name: str | None = None, **attributes: str) -> tuple[str, str]:
-    """A new queue: its URL and ARN."""
-    name = name or f"q-{uuid4().hex}"
-    sqs = moto.client("sqs")
-    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
-
-
-def received(moto: Moto, url: str) -> dict[str, Any]:
-    """The one message of a queue."""
-    answer = moto.client("sqs").receive_message(
-        QueueUrl=url, AttributeNames=["All"], MessageAttributeNames=["All"], MaxNumberOfMessages=10
-    )
-    (message,) = answer["Messages"]
-    return dict(message)
-
-
 async def test_a_queue_has_the_payload_its_attributes_and_the_trace(send, moto):
-    url, arn = queue_of(moto)
-    await send(arn, attributes=ATTRIBUTES)
-    message = received(moto, url)
+    queue = queue_of(moto)
+    await send(queue.arn, attributes=ATTRIBUTES)
+    message = queue.message()
     assert message["Body"] == '{"n": 1}'
     assert message["MessageAttributes"]["RequestID"]["StringValue"] == "r"
     assert message["Attributes"]["AWSTraceHeader"] == TRACE
 
 
 async def test_a_fifo_queue_keeps_an_event_that_is_sent_twice_once(send, moto):
-    url, arn = queue_of(moto, f"q-{uuid4().hex}.fifo", FifoQueue="true")
-    await send(arn, attributes={"MessageGroupId": "g"})
-    await send(arn, attributes={"MessageGroupId": "g"})
-    assert received(moto, url)["Attributes"]["MessageGroupId"] == "g"
+    queue = queue_of(moto, f"q-{uuid4().hex}.fifo", FifoQueue="true")
+    await send(queue.arn, attributes={"MessageGroupId": "g"})
+    await send(queue.arn, attributes={"MessageGroupId": "g"})
+    assert queue.message()["Attributes"]["MessageGroupId"] == "g"
 
 
 async def test_a_topic_tells_its_subscribers(send, moto):
-    url, queue = queue_of(moto)
-    sns = moto.client("sns")
-    topic = sns.create_topic(Name=f"t-{uuid4().hex}")["TopicArn"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
-    await send(topic, attributes=ATTRIBUTES)
-    told = json.loads(received(moto, url)["Body"])
+    queue = queue_of(moto)
+    await send(topic_to(queue), attributes=ATTRIBUTES)
+    told = queue.told()
     assert told["Message"] == '{"n": 1}'
     assert told["MessageAttributes"]["RequestID"]["Value"] == "r"
 
 
 async def test_a_bus_has_an_event_of_the_type(send, moto):
-    url, queue = queue_of(moto)
-    events, name = moto.client("events"), f"b-{uuid4().hex}"
-    bus = events.create_event_bus(Name=name)["EventBusArn"]
-    pattern = json.dumps({"source": ["lambda"], "detail-type": ["Told"]})
-    events.put_rule(Name="r", EventBusName=name, EventPattern=pattern)
-    events.put_targets(Rule="r", EventBusName=name, Targets=[{"Id": "1", "Arn": queue}])
+    queue = queue_of(moto)
+    bus = bus_to(queue, source=["lambda"], detail_type=["Told"])
     resources = json.dumps(["arn:aws:lambda:x", bus])
     await send(bus, attributes={"DetailType": "Told", "Resources": resources})
-    told = json.loads(received(moto, url)["Body"])
+    told = queue.told()
     assert told["detail"] == {"n": 1}
     assert told["resources"] == json.loads(resources)
 
 
 async def test_a_bucket_has_an_object_under_the_documented_key(send, moto):
-    s3, bucket = moto.client("s3"), f"b-{uuid4().hex}"
-    s3.create_bucket(Bucket=bucket)
+    bucket = bucket_of(moto)
     await send(f"arn:aws:s3:::{bucket}")
     key = f"aws/lambda/async/f/2019/11/14/2019-11-14T18.16.05-{EVENT.id}"
-    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b'{"n": 1}'
+    found = moto.client("s3").get_object(Bucket=bucket, Key=key)
+    assert found["Body"].read() == b'{"n": 1}'
 
 
 @pytest.mark.parametrize(
@@ -132,14 +109,14 @@ async def test_what_is_not_there_or_is_no_target_is_not_tried_again(send, target
 
 
 async def test_a_queue_that_was_made_anew_is_found(send, moto):
-    url, arn = queue_of(moto)
-    await send(arn)
-    moto.client("sqs").delete_queue(QueueUrl=url)
+    queue = queue_of(moto)
+    await send(queue.arn)
+    moto.client("sqs").delete_queue(QueueUrl=queue.url)
     with pytest.raises(SendError):
-        await send(arn)
-    again, _ = queue_of(moto, arn.rsplit(":", 1)[1])
-    await send(arn)
-    assert received(moto, again)["Body"] == '{"n": 1}'
+        await send(queue.arn)
+    again = queue_of(moto, queue.arn.rsplit(":", 1)[1])
+    await send(queue.arn)
+    assert again.told() == {"n": 1}
 
 
 async def test_without_an_endpoint_it_is_tried_again_for_there_may_be_one_later():
