@@ -19,6 +19,8 @@ class FakeQueue:
         self.visibility_s = visibility_s
         self.errors: list[Exception] = []
         self.delete_errors: list[Exception] = []
+        self.answers: list[Any] = []
+        """To the next receives, instead of messages."""
         self.receives = 0
         self._numbers = 0
         self._waits = waits
@@ -56,6 +58,8 @@ class FakeQueue:
         self.receives += 1
         if self.errors:
             raise self.errors.pop(0)
+        if self.answers:
+            return self.answers.pop(0)
         await asyncio.sleep(0.001 if self._waits and WaitTimeSeconds and not self.visible else 0)
         taken, self.visible = (
             self.visible[:MaxNumberOfMessages],

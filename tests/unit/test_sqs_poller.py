@@ -182,6 +182,31 @@ async def test_a_service_that_does_not_wait_is_not_asked_all_the_time():
     assert len(feed.pauses) >= 4
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"Messages": 5}, {"Messages": ["x"]}, {"Messages": [{}]}, {"Messages": {"a": 1}}, [], None],
+    ids=str,
+)
+async def test_a_service_that_makes_no_sense_ends_nothing(answer):
+    queue, feed = FakeQueue("a"), FakeFeed(mapping())
+    queue.answers = [answer]
+    async with polling(feed, queue):
+        await until(lambda: queue.deleted == ["m1"])
+
+
+async def test_what_is_received_twice_is_delivered_once_and_deleted_by_its_newest_receipt():
+    queue, feed = FakeQueue("a"), FakeFeed(mapping())
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: feed.running == 1)
+        [message] = queue.held.values()
+        queue.held.clear()
+        queue.visible.append(message)  # its visibility time-out has passed, whatever we did
+        await until(lambda: bool(queue.held))
+    assert feed.batches == [["m1"]]
+    assert queue.deleted == ["m1"]
+
+
 RAW = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b"}
 
 

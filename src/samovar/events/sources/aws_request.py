@@ -5,7 +5,8 @@ A service is not trusted: its answer may lack anything, and botocore may then fa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from samovar.events.sources.poller import SourceError
@@ -32,6 +33,31 @@ async def ask(call: Call, /, **params: Any) -> Mapping[str, Any]:
     except Exception as error:
         raise SourceError(f"{type(error).__name__}: {error}"[:MAX_MESSAGE_CHARS]) from error
     return answer if isinstance(answer, dict) else {}
+
+
+@contextlib.contextmanager
+def understanding(what: str) -> Iterator[None]:
+    """Raise `SourceError` where an answer is not what it should be."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SourceError(f"the service has sent what is no {what}") from error
+
+
+def listed(answer: Mapping[str, Any], member: str) -> Sequence[Mapping[str, Any]]:
+    """The structures in a list of an answer; none where there is no list. Raises TypeError."""
+    found = answer.get(member) or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(each, dict) for each in found):
+        raise TypeError(f"{member} is no list of structures")
+    return found
+
+
+def text_in(answer: Mapping[str, Any], member: str) -> str:
+    """Raises KeyError and TypeError where there is none."""
+    found = answer[member]
+    if not isinstance(found, str):
+        raise TypeError(f"{member} is no text")
+    return found
 
 
 def refused(error: SourceError, action: str, service: str) -> PlatformError:

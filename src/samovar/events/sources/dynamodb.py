@@ -15,14 +15,15 @@ import msgspec
 from samovar.clock import Clock
 from samovar.events.clients import AwsClients
 from samovar.events.sources.arrival import epoch, platform_time
-from samovar.events.sources.aws_request import ask
+from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.stream import Fetched, Position, Shard
 from samovar.events.sources.stream_source import OpenStream
 from samovar.model.event_source import EventSourceMapping
 
-MAX_SHARDS = 10_000
+MAX_PAGES = 100
+"""Of shards: at most a thousand on each, thousands in all."""
 
 MAX_DEPTH = 64
 """Of lists and maps in an item: DynamoDB has 32, and each is two of ours."""
@@ -69,13 +70,14 @@ class TableStream:
         """Those that there are, closed ones included."""
         found: list[Shard] = []
         last = None
-        while len(found) < MAX_SHARDS:
+        for _ in range(MAX_PAGES):
             page = await self.describe(last)
-            found += [_shard(each) for each in page.get("Shards") or ()]
+            with understanding("shard"):
+                found += [_shard(each) for each in listed(page, "Shards")]
             last = page.get("LastEvaluatedShardId")
             if not last:
                 return found
-        raise SourceError(f"the stream has more than {MAX_SHARDS} shards")
+        raise SourceError(f"the stream has more than {MAX_PAGES} pages of shards")
 
     async def iterator(self, shard: str, position: Position) -> str:
         """What reading begins with."""
@@ -93,16 +95,14 @@ class TableStream:
     async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
         """The next records, in order."""
         answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
-        records = [self._record(shard, each) for each in answer.get("Records") or ()]
+        with understanding("record"):
+            records = [self._record(shard, each) for each in listed(answer, "Records")]
         return Fetched(records, answer.get("NextShardIterator") or None)
 
     def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
-        try:
-            change = {name: _shown(value) for name, value in raw["dynamodb"].items()}
-            number = raw["dynamodb"]["SequenceNumber"]
-            arrived = epoch(raw["dynamodb"].get("ApproximateCreationDateTime"))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise SourceError("the service has sent what is no record") from error
+        change = {name: _shown(value) for name, value in raw["dynamodb"].items()}
+        number = text_in(change, "SequenceNumber")
+        arrived = epoch(raw["dynamodb"].get("ApproximateCreationDateTime"))
         change["ApproximateCreationDateTime"] = arrived
         event: dict[str, Any] = {
             "eventID": raw.get("eventID"),
@@ -143,9 +143,6 @@ def _shown(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def _shard(raw: Mapping[str, Any]) -> Shard:
-    try:
-        parent = raw.get("ParentShardId")
-        closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
-        return Shard(raw["ShardId"], frozenset({parent} if parent else ()), closed)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SourceError("the service has sent what is no shard") from error
+    parent = raw.get("ParentShardId")
+    closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
+    return Shard(text_in(raw, "ShardId"), frozenset({parent} if parent else ()), closed)

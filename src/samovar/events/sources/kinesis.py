@@ -16,14 +16,15 @@ import msgspec
 from samovar.clock import Clock
 from samovar.events.clients import AwsClients
 from samovar.events.sources.arrival import epoch, platform_time
-from samovar.events.sources.aws_request import ask
+from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.stream import Fetched, Position, Shard
 from samovar.events.sources.stream_source import OpenStream
 from samovar.model.event_source import EventSourceMapping
 
-MAX_SHARDS = 10_000
+MAX_PAGES = 100
+"""Of shards: at most a thousand on each, thousands in all."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -70,14 +71,15 @@ class KinesisStream:
         """Those that there are, closed ones included."""
         found: list[Shard] = []
         request: dict[str, Any] = {"StreamName": self._name}
-        while len(found) < MAX_SHARDS:
+        for _ in range(MAX_PAGES):
             answer = await ask(self._client.list_shards, **request)
-            found += [_shard(each) for each in answer.get("Shards") or ()]
+            with understanding("shard"):
+                found += [_shard(each) for each in listed(answer, "Shards")]
             token = answer.get("NextToken")
             if not token:
                 return found
             request = {"NextToken": token}
-        raise SourceError(f"the stream has more than {MAX_SHARDS} shards")
+        raise SourceError(f"the stream has more than {MAX_PAGES} pages of shards")
 
     async def iterator(self, shard: str, position: Position) -> str:
         """What reading begins with."""
@@ -100,15 +102,13 @@ class KinesisStream:
     async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
         """The next records, in order."""
         answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
-        records = [self._record(shard, each) for each in answer.get("Records") or ()]
+        with understanding("record"):
+            records = [self._record(shard, each) for each in listed(answer, "Records")]
         return Fetched(records, answer.get("NextShardIterator") or None)
 
     def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
-        try:
-            number, key, data = raw["SequenceNumber"], raw["PartitionKey"], raw["Data"]
-            arrived = epoch(raw.get("ApproximateArrivalTimestamp"))
-        except (KeyError, TypeError) as error:
-            raise SourceError("the service has sent what is no record") from error
+        number, key = text_in(raw, "SequenceNumber"), text_in(raw, "PartitionKey")
+        data, arrived = raw["Data"], epoch(raw.get("ApproximateArrivalTimestamp"))
         kinesis = {
             "kinesisSchemaVersion": "1.0",
             "partitionKey": key,
@@ -138,9 +138,6 @@ class KinesisStream:
 
 
 def _shard(raw: Mapping[str, Any]) -> Shard:
-    try:
-        parents = (raw.get("ParentShardId"), raw.get("AdjacentParentShardId"))
-        closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
-        return Shard(raw["ShardId"], frozenset(filter(None, parents)), closed)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SourceError("the service has sent what is no shard") from error
+    parents = (raw.get("ParentShardId"), raw.get("AdjacentParentShardId"))
+    closed = "EndingSequenceNumber" in (raw.get("SequenceNumberRange") or {})
+    return Shard(text_in(raw, "ShardId"), frozenset(filter(None, parents)), closed)

@@ -27,6 +27,12 @@ class Record:
     arrived_at: float | None = None
     """Seconds since the epoch; None: not known."""
 
+    def filtered(self) -> Record:
+        """Without what only filters look at: it may wait for long."""
+        return Record(
+            self.id, self.json, shard=self.shard, key=self.key, arrived_at=self.arrived_at
+        )
+
 
 Envelope = Callable[[Sequence[Record]], bytes]
 """Makes the function's event of a batch."""

@@ -131,7 +131,7 @@ class ShardReader:
                 continue
             self._sizes[record.id] = len(record.json)
             self._waiting_bytes += len(record.json)
-            self._lanes[self._lane_of(record)].put(record, now)
+            self._lanes[self._lane_of(record)].put(record.filtered(), now)
         if records:
             since = self._read_to.since if self._is_too_early(records[-1]) else None
             self._read_to = Position(after=records[-1].id, since=since)

@@ -47,7 +47,7 @@ MAX_RECEIVERS = 5
 QUICK_S = 0.5
 """An answer without messages that is faster than this was not waited for."""
 
-MAX_HELD_BYTES = 256 * 1024 * 1024
+MAX_HELD_BYTES = 64 * 1024 * 1024
 """Nothing more is received for a mapping that holds so much."""
 
 HOLD_LIMIT_S = 300.0
@@ -184,7 +184,7 @@ class _QueuePoller:
         unwanted = []
         for record in received:
             if self._feed.admits(record):
-                batcher.add(record, self._feed.clock.now())
+                batcher.add(record.filtered(), self._feed.clock.now())
             else:
                 unwanted.append(record)
         await self._held.delete(unwanted)

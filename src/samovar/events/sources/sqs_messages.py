@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from samovar.events.sources.aws_request import ask
+from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
-from samovar.events.sources.sqs_message import Message, read_message
+from samovar.events.sources.sqs_message import read_message
 from samovar.model import lineage
 from samovar.telemetry.log import get_logger
 
@@ -22,7 +23,17 @@ SHORTEST_VISIBILITY_S = 1
 RENEWALS = 3
 """In the time that a renewal lasts: two may fail."""
 
+RENEWALS_AT_ONCE = 16
+
 DELETE_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    receipt: str
+    """What it is deleted by."""
+    trace_id: str | None
+    size_bytes: int
 
 
 class HeldMessages:
@@ -32,7 +43,7 @@ class HeldMessages:
         self._client = client
         self._url = url
         self._visibility_s = max(visibility_s, SHORTEST_VISIBILITY_S)
-        self._held: dict[str, Message] = {}
+        self._held: dict[str, _Held] = {}
         self.size_bytes = 0
 
     async def receive(self, queue_arn: str, count: int, wait_s: int) -> list[Record]:
@@ -46,17 +57,21 @@ class HeldMessages:
             VisibilityTimeout=self._visibility_s,
             WaitTimeSeconds=wait_s,
         )
-        found = answer.get("Messages")
-        messages = found[:MAX_BATCH] if isinstance(found, list) else []
-        read = [read_message(each, queue_arn) for each in messages if isinstance(each, dict)]
+        with understanding("message"):
+            messages = listed(answer, "Messages")[:MAX_BATCH]
         records = []
-        for message in read:
+        for raw in messages:
+            message = read_message(raw, queue_arn)
             if message is None:
                 continue
-            if message.record.id not in self._held:
-                records.append(message.record)
-                self.size_bytes += len(message.record.json)
-            self._held[message.record.id] = message  # the newest receipt is the one that counts
+            record = message.record
+            known = self._held.get(record.id)
+            if known is None:
+                records.append(record)
+                self.size_bytes += len(record.json)
+            # The newest receipt is the one that counts.
+            size_bytes = len(record.json) if known is None else known.size_bytes
+            self._held[record.id] = _Held(message.receipt, message.trace_id, size_bytes)
         return records
 
     def trace_id(self, records: Iterable[Record]) -> str | None:
@@ -67,11 +82,15 @@ class HeldMessages:
         """Keep invisible what is held."""
         while True:
             await asyncio.sleep(self._visibility_s / RENEWALS)
-            for some in _in_tens(list(self._held.values())):
-                try:
-                    await self._change_visibility(some, self._visibility_s)
-                except SourceError as error:
-                    log.warning("messages could not be kept invisible", error=str(error))
+            tens = list(_in_tens(list(self._held.values())))
+            for at in range(0, len(tens), RENEWALS_AT_ONCE):
+                await asyncio.gather(*map(self._renew, tens[at : at + RENEWALS_AT_ONCE]))
+
+    async def _renew(self, messages: Sequence[_Held]) -> None:
+        try:
+            await self._change_visibility(messages, self._visibility_s)
+        except SourceError as error:
+            log.warning("messages could not be kept invisible", error=str(error))
 
     async def delete(self, records: Sequence[Record]) -> None:
         """They have been dealt with. Raises `SourceError`; they appear again then."""
@@ -79,19 +98,21 @@ class HeldMessages:
             entries = _entries(some)
             for attempt in range(1, DELETE_ATTEMPTS + 1):
                 try:
-                    answer = await ask(
-                        self._client.delete_message_batch, QueueUrl=self._url, Entries=entries
-                    )
+                    entries = await self._delete(entries)
                 except SourceError:
                     if attempt == DELETE_ATTEMPTS:
                         raise
-                    continue
-                failed = {each.get("Id") for each in answer.get("Failed") or ()}
-                entries = [entry for entry in entries if entry["Id"] in failed]
                 if not entries:
                     break
             else:
                 log.warning("messages could not be deleted", count=len(entries))
+
+    async def _delete(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the entries that were not deleted."""
+        answer = await ask(self._client.delete_message_batch, QueueUrl=self._url, Entries=entries)
+        with understanding("answer to a deletion"):
+            failed = {text_in(each, "Id") for each in listed(answer, "Failed")}
+        return [entry for entry in entries if entry["Id"] in failed]
 
     async def put_back(self, records: Sequence[Record]) -> None:
         """Make them visible to everybody at once: they were not begun."""
@@ -102,23 +123,23 @@ class HeldMessages:
         """They appear again by themselves."""
         self._pop(records)
 
-    def _pop(self, records: Sequence[Record]) -> list[Message]:
+    def _pop(self, records: Sequence[Record]) -> list[_Held]:
         popped = [self._held.pop(record.id) for record in records if record.id in self._held]
-        self.size_bytes -= sum(len(message.record.json) for message in popped)
+        self.size_bytes -= sum(message.size_bytes for message in popped)
         return popped
 
-    async def _change_visibility(self, messages: Sequence[Message], visibility_s: int) -> None:
+    async def _change_visibility(self, messages: Sequence[_Held], visibility_s: int) -> None:
         entries = [entry | {"VisibilityTimeout": visibility_s} for entry in _entries(messages)]
         await ask(self._client.change_message_visibility_batch, QueueUrl=self._url, Entries=entries)
 
 
-def _entries(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _entries(messages: Sequence[_Held]) -> list[dict[str, Any]]:
     return [
         {"Id": str(number), "ReceiptHandle": message.receipt}
         for number, message in enumerate(messages)
     ]
 
 
-def _in_tens(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+def _in_tens(messages: Sequence[_Held]) -> Iterator[Sequence[_Held]]:
     for at in range(0, len(messages), MAX_BATCH):
         yield messages[at : at + MAX_BATCH]
