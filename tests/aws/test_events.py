@@ -10,6 +10,9 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.aws.functions import FunctionFactory, clients_of
+from tests.server import running
+
 TELLS = """
     import json
     def handler(event, context):
@@ -52,6 +55,46 @@ def test_invoke_async_does_the_same(lambda_client, make_function, server):
     answer = lambda_client.invoke_async(FunctionName=name, InvokeArgs=b'{"old": true}')
     assert answer["Status"] == 202
     server.await_log(name, '{"old": true}')
+
+
+def test_a_full_queue_is_told_with_a_429_and_other_queues_are_open(needs_wiring, tmp_path):
+    env = {"SAMOVAR_EVENT_QUEUE_EVENTS": "3", "SAMOVAR_EVENT_CONCURRENCY": "1"}
+    with running(tmp_path / "data", "--no-examples", **env) as server:
+        with clients_of(server.endpoint) as make:
+            client = make()
+            create = FunctionFactory(client, "full", server.newest_runtime())
+            slow = create("import time\ndef handler(e, c): time.sleep(e)", Timeout=60)
+            for _ in range(3):
+                accept(client, slow, "50")
+            with pytest.raises(client.exceptions.TooManyRequestsException) as raised:
+                accept(client, slow, "50")
+            response = raised.value.response
+            assert response["ResponseMetadata"]["HTTPStatusCode"] == 429
+            assert response["Reason"] == "CallerRateLimitExceeded"
+            assert "is full: 3 events wait" in response["Error"]["Message"]
+            accept(client, create(TELLS))
+        server.kill()
+
+
+def test_what_runs_at_a_stop_may_end_and_what_waits_goes_on_with_the_next_start(
+    needs_wiring, tmp_path
+):
+    source = """
+        import time
+        def handler(event, context):
+            print("begun", event, flush=True)
+            time.sleep(event)
+            print("ended", event)
+    """
+    data, env = tmp_path / "data", {"SAMOVAR_EVENT_CONCURRENCY": "1"}
+    with running(data, "--no-examples", **env) as server, clients_of(server.endpoint) as make:
+        name = FunctionFactory(make(), "stopped", server.newest_runtime())(source)
+        accept(make(), name, "1")
+        accept(make(), name, "0")
+        server.await_log(name, "begun 1")
+    with running(data, "--no-examples", **env) as server:
+        server.await_log(name, "ended 1")
+        server.await_log(name, "ended 0")
 
 
 def event_of(size_bytes):

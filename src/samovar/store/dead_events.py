@@ -18,6 +18,7 @@ _DELETE = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE died_at I
 _RETURNING = "LIMIT :limit) RETURNING queue, LENGTH(payload) AS size_bytes"
 _DELETE_OLDEST = sa.text(_DELETE.format(which="") + "ORDER BY died_at " + _RETURNING)
 _DELETE_BEFORE = sa.text(_DELETE.format(which="AND died_at < :before") + _RETURNING)
+_FORGET_EMPTY = sa.text("DELETE FROM event_queues WHERE events = 0 AND dead = 0")
 
 
 def make_room(connection: sa.Connection, counts: Counts, max_dead: int, max_bytes: int) -> None:
@@ -32,7 +33,9 @@ def make_room(connection: sa.Connection, counts: Counts, max_dead: int, max_byte
 
 
 def forget_before(connection: sa.Connection, counts: Counts, before: float) -> int:
-    """Delete some of those that died before then; return how many."""
+    """Delete some of those that died before then; return how many. The counts of queues that are
+    empty go, too: their functions may be gone for ever."""
+    connection.execute(_FORGET_EMPTY)
     return _delete(connection, counts, _DELETE_BEFORE, {"before": before, "limit": AT_ONCE})
 
 

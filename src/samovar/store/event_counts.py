@@ -64,11 +64,12 @@ class Counts:
         change.dead_bytes += size_bytes
 
     def read(self, queues: Sequence[str]) -> Mapping[str, Count]:
-        """Of these queues, with what this transaction changes. Locks them for it."""
+        """Of these queues, with what this transaction changes. Locks them for it, and those that it
+        changes: all in one order, or two transactions might wait for each other."""
         alone = self._connection.dialect.name == "sqlite"
         statement = _OF_QUEUE_ALONE if alone else _OF_QUEUE_SHARED
         counts = {}
-        for queue in sorted(queues):  # in one order everywhere, or two might wait for each other
+        for queue in sorted({*queues} if alone else {*queues, *self._changes}):
             row = self._connection.execute(statement, {"queue": queue}).one_or_none()
             stored = Count(*row) if row is not None else Count()
             counts[queue] = stored.plus(self._changes.get(queue, Count()))

@@ -26,7 +26,8 @@ MAX_GROUP_BYTES = 16 * 1024 * 1024
 """A group ends with the write that brings it over this."""
 
 MAX_WAITING = 16_384
-"""Writes; more are refused."""
+MAX_WAITING_BYTES = 256 * 1024 * 1024
+"""Of writes that wait for their group; more are refused."""
 
 Write = TypeVar("Write")
 Perform = Callable[[sa.Connection, Sequence[Write]], Sequence[Any]]
@@ -44,13 +45,18 @@ class GroupCommit(Generic[Write]):
         database: Database,
         perform: Perform[Write],
         done: Callable[[Write, Any], None],
+        max_waiting: int = MAX_WAITING,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """`done` is called with each write and what came of it, before who submitted it goes on,
         and also if nobody waits for it any more."""
         self._database = database
         self._perform = perform
         self._done = done
+        self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
         self._waiting: deque[Waiter[Write]] = deque()
+        self._waiting_bytes = 0
         self._news = asyncio.Event()
         self._closing = False
         self._tasks = asyncio.TaskGroup()
@@ -73,7 +79,11 @@ class GroupCommit(Generic[Write]):
     async def submit(self, write: Write, size_bytes: int = 0) -> Any:
         """Have a write made; return, or raise, what came of it. Raises UNAVAILABLE where too many
         wait. When cancelled, it is made nevertheless."""
-        if self._closing or len(self._waiting) >= MAX_WAITING:
+        full = (
+            len(self._waiting) >= self._max_waiting
+            or self._waiting_bytes >= self._max_waiting_bytes
+        )
+        if self._closing or full:
             failure = PlatformError(
                 ErrorCode.UNAVAILABLE, "The service is unavailable: too many writes are waiting."
             )
@@ -81,6 +91,7 @@ class GroupCommit(Generic[Write]):
             raise failure
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((write, size_bytes, future))
+        self._waiting_bytes += size_bytes
         self._news.set()
         return await future
 
@@ -98,6 +109,7 @@ class GroupCommit(Generic[Write]):
         while self._waiting and len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
             group.append(self._waiting.popleft())
             size_bytes += group[-1][1]
+        self._waiting_bytes -= size_bytes
         return group
 
     async def _make(self, group: Sequence[Waiter[Write]]) -> None:
