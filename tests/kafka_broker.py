@@ -39,9 +39,11 @@ def program() -> Path | None:
 class Kafka:
     """One broker, and what tests do with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, advertised: str | None = None) -> None:
+        """`advertised`: where it says that it is."""
         self.folder = folder
         self.port = free_port()
+        self._advertised = advertised or self.server
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,18 +59,11 @@ class Kafka:
         copy = self.folder / "tansu"  # installers may lose a file's permission to run
         shutil.copyfile(found, copy)
         copy.chmod(0o700)
-        url = f"tcp://{self.server}"
+        urls = ["--listener-url", f"tcp://{self.server}"]
+        urls += ["--advertised-listener-url", f"tcp://{self._advertised}"]
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen(
-                [
-                    str(copy),
-                    "broker",
-                    "--listener-url",
-                    url,
-                    "--advertised-listener-url",
-                    url,
-                    *flags,
-                ],
+                [str(copy), "broker", *urls, *flags],
                 cwd=self.folder,
                 env={"PATH": os.defpath, "STORAGE_ENGINE": "memory://tansu/"},
                 stdin=subprocess.DEVNULL,

@@ -110,7 +110,10 @@ def _latest(schedule: Schedule, earliest: float, now: float) -> float | None:
 
 def _between(schedule: Schedule, begin: float, end: float) -> Iterator[float]:
     """The ticks from `begin` to `end`, both included."""
-    return itertools.takewhile(lambda tick: tick <= end, schedule.ticks(just_before(begin)))
+    tick = schedule.next_tick(just_before(begin))
+    while tick is not None and tick <= end:
+        yield tick
+        tick = schedule.next_tick(tick)
 
 
 def _count(schedule: Schedule, first: float, now: float) -> int:

@@ -35,9 +35,6 @@ AT_ONCE = 100
 
 SWEEP_AT_ONCE = 1000
 
-SHOWN = 10
-"""Names in one line of the log."""
-
 LOOK_AGAIN_S = 60.0
 """So often the store is looked at where other servers may have changed it."""
 
@@ -137,20 +134,8 @@ class Ticker:
         outcomes = await asyncio.gather(
             *(self._fire(decision) for decision in decided), return_exceptions=True
         )
-        missed = {
-            decision.firing.was.schedule.id.arn: outcome
-            for decision, outcome in zip(decided, outcomes, strict=True)
-            if isinstance(outcome, int) and outcome
-        }
-        if missed:
-            log.warning(
-                "schedules have missed ticks",
-                ticks=sum(missed.values()),
-                schedules=len(missed),
-                of_them=list(missed)[:SHOWN],
-            )
         for outcome in outcomes:
-            if isinstance(outcome, BaseException):
+            if outcome is not None:
                 raise outcome
 
     def _decide(
@@ -169,18 +154,18 @@ class Ticker:
             return _Decision(Firing(was, never, ()), 0)
         return _Decision(Firing(was, does.then, events), does.missed)
 
-    async def _fire(self, decision: _Decision) -> int:
-        """Returns how many ticks it has missed by this."""
+    async def _fire(self, decision: _Decision) -> None:
         firing, missed = decision.firing, decision.missed
+        arn, then = firing.was.schedule.id.arn, firing.then
         try:
             fired = await self._schedules.fire(firing)
         except PlatformError as error:
             if error.code is not ErrorCode.TOO_MANY_REQUESTS:
                 raise
-            log.warning("a schedule cannot fire", error=error.message)
+            log.warning("a schedule's queue is full", arn=arn, error=error.message)
             missed += len(firing.events)
-            then = firing.then
             if then is not None:
                 then = structs.replace(then, missed=then.missed + len(firing.events))
             fired = await self._schedules.fire(Firing(firing.was, then, ()))
-        return missed if fired else 0
+        if fired and missed:
+            log.warning("a schedule has missed ticks", arn=arn, missed=missed)

@@ -72,6 +72,8 @@ def _tls(by_type: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]) -
     root = None
     if arn := by_type.get(ROOT_CERTIFICATE):
         root = secret_field(arn, secrets[arn], "certificate")
+        if not root:  # OpenSSL would trust the machine's authorities
+            raise ValueError("no certificate")
     context = ssl.create_default_context(cadata=root)
     if arn := by_type.get(CLIENT_CERTIFICATE):
         secret = secrets[arn]

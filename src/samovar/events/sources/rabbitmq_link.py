@@ -32,6 +32,9 @@ CONNECT_LIMIT_S = 20.0
 REQUEST_LIMIT_S = 20.0
 CLOSE_LIMIT_S = 5.0
 
+CONSUMER = "samovar"
+"""Its name, within its channel."""
+
 MAX_FRAME_BYTES = 1024 * 1024
 """RabbitMQ's are up to 128 KiB unless told otherwise."""
 
@@ -83,6 +86,11 @@ class RabbitMqLink:
         self._waiting_bytes -= len(delivery.body)
         self._gate()
         return delivery
+
+    @property
+    def is_reading(self) -> bool:
+        """False: the broker has to wait until more is asked for."""
+        return self._reading.is_set()
 
     async def acknowledge(self, tag: int) -> None:
         """Messages up to this one are dealt with."""
@@ -145,13 +153,12 @@ async def consuming(
         transport_factory=_BoundedTransports(reading),
     )
     try:
-        async with asyncio.timeout(CONNECT_LIMIT_S):
-            link = await _open(connection, reading, queue, prefetch)
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                link = await _open(connection, reading, queue, prefetch)
+        except Exception as error:  # whatever aiormq makes of what is no RabbitMQ
+            raise SourceError(_told(error)) from error
         yield link
-    except SourceError:
-        raise
-    except Exception as error:
-        raise SourceError(_told(error)) from error
     finally:
         reading.set()
         with contextlib.suppress(Exception):
@@ -172,7 +179,7 @@ async def _open(
     channel.on_consumer_cancel_callbacks.add(
         lambda _: link.ended(f"RabbitMQ: the queue {queue} has gone")
     )
-    await channel.basic_consume(queue, link.arrived)
+    await channel.basic_consume(queue, link.arrived, consumer_tag=CONSUMER)
     return link
 
 

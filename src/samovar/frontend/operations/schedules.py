@@ -158,7 +158,7 @@ def _check_expression(schedule: Schedule) -> None:
         raise refused(f"Invalid ScheduleExpressionTimezone: {error}.") from error
     try:
         expression = parse_expression(schedule.expression)
-        if isinstance(expression, Cron) and not any(expression.moments_after(EPOCH, zone)):
+        if isinstance(expression, Cron) and expression.next_after(EPOCH, zone) is None:
             raise ExpressionError("no such time ever comes")
     except ExpressionError as error:
         raise refused(f"Invalid Schedule Expression {schedule.expression}: {error}.") from error
