@@ -26,6 +26,19 @@ async def test_clients_are_shared_and_made_once(moto: Moto) -> None:
         assert url.startswith(moto.endpoint)
 
 
+async def test_clients_that_nobody_uses_make_room_for_others() -> None:
+    async with AwsClients(Config(aws_endpoint="http://127.0.0.1:1"), most=1) as clients:
+        async with clients.client("sqs", "us-east-1") as used:
+            async with clients.client("sqs", "eu-west-1"):
+                pass
+            async with clients.client("sqs", "us-east-1") as still:
+                assert still is used
+        async with clients.client("sqs", "eu-west-2"):
+            pass
+        async with clients.client("sqs", "us-east-1") as new:
+            assert new is not used
+
+
 async def test_a_service_without_an_endpoint_is_refused_with_what_to_set() -> None:
     async with AwsClients(Config(s3_endpoint="http://127.0.0.1:1")) as clients:
         assert clients.endpoint_of("sqs") is None

@@ -203,6 +203,22 @@ def test_a_response_that_is_too_large_is_left_out(moto, moto_lambda, make_moto_f
     assert "responsePayload" not in told
 
 
+def test_a_record_that_nobody_takes_is_kept_and_can_be_sent_again(
+    moto, moto_lambda, make_moto_function, moto_server
+):
+    name, queue = make_moto_function(WORKS), queue_of(moto)
+    moto.client("sqs").delete_queue(QueueUrl=queue.url)
+    configure(moto_lambda, name, on_success=queue.arn)
+    send(moto_lambda, name, {"cups": 1})
+    listing = f"events?function={name}&state=dead"
+    (kept,) = eventually(lambda: moto_server.ask(listing)["events"])
+    assert (kept["target"], kept["source"]) == (queue.arn, "destination")
+    assert "NonExistentQueue" in kept["last_error"] or "QueueDoesNotExist" in kept["last_error"]
+    again = queue_of(moto, queue.arn.rsplit(":", 1)[1])
+    moto_server.ask("events/replay", {"ids": [kept["id"]]})
+    assert again.told()["responsePayload"] == {"cups": 2}
+
+
 def test_what_is_configured_no_more_is_told_no_more(moto, moto_lambda, make_moto_function):
     name, queue = make_moto_function(WORKS), queue_of(moto)
     configure(moto_lambda, name, on_success=queue.arn)

@@ -160,6 +160,8 @@ async def test_a_bucket_is_told_the_records_too():
     told = msgspec.json.decode(fed.queue.events[0].payload)
     assert json.loads(told["payload"]) == {"Records": [{"n": 0}, {"n": 1}]}
     assert "responseContext" not in told
+    key = fed.queue.events[0].attributes["Key"]
+    assert key.startswith(f"aws/lambda/{fed.feed.mapping.uuid}/-/2019/11/14/2019-11-14T00.38.06-")
 
 
 async def test_without_a_destination_nobody_is_told():

@@ -35,8 +35,10 @@ class AwsClients:
     """One client for each service and region, made when it is first wanted. An async context
     manager: at its end all of them are closed."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, most: int = MAX_CLIENTS) -> None:
+        """`most`: clients that are kept; more are there while all of them are in use."""
         self._config = config
+        self._most = most
         self._session: Any = None
         self._clients: dict[tuple[str, str], _Client] = {}
         self._making = asyncio.Lock()
@@ -92,14 +94,13 @@ class AwsClients:
         return kept
 
     async def _make_room(self) -> None:
-        """Close the oldest client that nobody uses, where there are too many."""
-        if len(self._clients) < MAX_CLIENTS:
-            return
-        for key, kept in self._clients.items():
+        """Close clients that nobody uses, the oldest first, while there are too many."""
+        for key, kept in list(self._clients.items()):
+            if len(self._clients) < self._most:
+                return
             if not kept.users:
                 del self._clients[key]
                 await kept.stack.aclose()
-                return
 
 
 class _Client:

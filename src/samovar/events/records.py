@@ -150,6 +150,12 @@ def iso_time(moment: float) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
+def object_key(folder: str, at: float, event_id: str) -> str:
+    """The name of a record in a bucket, as AWS forms it; the id is the event's own."""
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
+    return f"{folder}/{moment:%Y/%m/%d}/{moment:%Y-%m-%dT%H.%M.%S}-{event_id}"
+
+
 def _service_of(destination: str) -> str:
     arn = Arn.parse(destination)
     return arn.service if arn is not None else ""

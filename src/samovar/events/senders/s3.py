@@ -5,9 +5,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.htm
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
+from samovar.events.records import object_key
 from samovar.events.sending import SendError
 from samovar.model.arn import Arn
 from samovar.model.event import Event
@@ -17,7 +17,7 @@ async def put_object(client: Any, bucket: Arn, event: Event) -> None:
     """Put one. An event that is sent twice is one object."""
     answer = await client.put_object(
         Bucket=bucket.resource,
-        Key=event.attributes.get("Key") or record_key(event),
+        Key=event.attributes.get("Key") or _record_key(event),
         Body=event.payload,
         ContentType="application/json",
     )
@@ -25,8 +25,7 @@ async def put_object(client: Any, bucket: Arn, event: Event) -> None:
         raise SendError(f"{event.target} did not say that it has the object.")
 
 
-def record_key(event: Event) -> str:
-    """Where AWS puts the record of an asynchronous invocation; the id is the event's own."""
+def _record_key(event: Event) -> str:
+    """Where AWS puts the record of an asynchronous invocation."""
     function = event.queue.rsplit(":", 1)[-1]
-    at = dt.datetime.fromtimestamp(event.accepted_at, dt.UTC)
-    return f"aws/lambda/async/{function}/{at:%Y/%m/%d}/{at:%Y-%m-%dT%H.%M.%S}-{event.id}"
+    return object_key(f"aws/lambda/async/{function}", event.accepted_at, event.id)

@@ -6,11 +6,12 @@ Only a bucket is told the records themselves (`payload`); everybody else where t
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from samovar.events.records import iso_time, object_key
 from samovar.events.sources.poller import GivenUp
 from samovar.model.event import Event, EventSource
 from samovar.model.event_source import EventSourceMapping
@@ -46,20 +47,24 @@ def failure_event(
         "timestamp": iso_time(now),
         given_up.details_name: given_up.details,
     }
+    event_id, attributes = new_request_id(), {}
     if target.split(":")[2:3] == ["s3"]:
         document["payload"] = payload.decode()
+        folder = f"aws/lambda/{mapping.uuid}/{_shard(given_up)}"
+        attributes["Key"] = object_key(folder, now, event_id)
     return Event(
-        id=new_request_id(),
+        id=event_id,
         queue=mapping.function.arn,
         target=target,
         payload=_encode(document),
         accepted_at=now,
         due_at=now,
         source=EventSource.MAPPING,
+        attributes=attributes,
     )
 
 
-def iso_time(moment: float) -> str:
-    """Seconds since the epoch as AWS writes them: `2019-11-14T00:38:06.021Z`."""
-    at = dt.datetime.fromtimestamp(moment, dt.UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+def _shard(given_up: GivenUp) -> str:
+    """What the records' folder is named after: a shard, or `TOPIC-PARTITION`."""
+    by_partition: Mapping[str, Any] = given_up.details.get("recordsInfo", {})
+    return next(iter(by_partition), str(given_up.details.get("shardId", "-")))

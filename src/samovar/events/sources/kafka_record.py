@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from samovar.events.sources.failure_record import iso_time
+from samovar.events.records import iso_time
 from samovar.events.sources.record import Envelope, Record
 from samovar.events.sources.signed_bytes import signed_bytes
 

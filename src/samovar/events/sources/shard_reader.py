@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from samovar.events.records import iso_time
 from samovar.events.sources.batch import Batcher
-from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED, iso_time
+from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
 from samovar.events.sources.poller import Feed, GivenUp, SourceError
 from samovar.events.sources.progress import Progress
 from samovar.events.sources.record import Record, records_envelope
