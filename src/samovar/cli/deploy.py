@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samovar.cli.endpoint import Endpoint
+from samovar.cli.event_rules import EventRules, apply_rules
 from samovar.cli.failure import CommandError
 from samovar.cli.layer import version_arn
 from samovar.cli.package import HANDLER_FUNCTIONS, Package, PackageError, build
@@ -36,6 +37,8 @@ class Settings:
     environment: Mapping[str, str] | None = None
     layers: Sequence[str] | None = None
     """As the flags name them, until `put` has found their ARNs."""
+    dead_letter_arn: str | None = None
+    """"": none any more."""
 
     def as_request(self) -> dict[str, Any]:
         """In the words of the AWS API, without what was not given."""
@@ -46,17 +49,28 @@ class Settings:
             "Timeout": self.timeout_s,
             "Environment": None if self.environment is None else {"Variables": self.environment},
             "Layers": self.layers,
+            "DeadLetterConfig": (
+                None if self.dead_letter_arn is None else {"TargetArn": self.dead_letter_arn}
+            ),
         }
         return {key: value for key, value in request.items() if value is not None}
 
 
-def deploy(endpoint: Endpoint, path: Path, name: str | None, settings: Settings) -> str:
-    """Make the server's function what the path and the settings say; return what was done."""
+def deploy(
+    endpoint: Endpoint, path: Path, name: str | None, settings: Settings, rules: EventRules
+) -> str:
+    """Make the server's function what the path, the settings and the rules of its events say;
+    return what was done."""
     with working(f"packing {path}"):
         package = build(path)
     name = name or package.name
     with working(f"deploying {name}, {len(package.zip_bytes) / 1e3:,.0f} kB"):
-        done = put(endpoint, endpoint.lambda_client(), name, package, settings)
+        client = endpoint.lambda_client()
+        done = put(endpoint, client, name, package, settings)
+        if rules != EventRules():
+            with endpoint.answers():
+                changed = apply_rules(client, name, rules)
+            done = done or ("updated (events)" if changed else "")
     return f"{name} {done or 'is up to date'}; call it with: samovar invoke {name}"
 
 
@@ -132,7 +146,11 @@ def _update(
     if settings.handler is None and not in_layers and not package.may_hold(current["Handler"]):
         settings = replace(settings, handler=_handler_of(package, settings.runtime))
     wanted = settings.as_request()
-    now = {**current, "Layers": [layer["Arn"] for layer in current.get("Layers", ())]}
+    now = {
+        **current,
+        "Layers": [layer["Arn"] for layer in current.get("Layers", ())],
+        "DeadLetterConfig": current.get("DeadLetterConfig") or {"TargetArn": ""},
+    }
     if any(now.get(key) != value for key, value in wanted.items()):
         client.update_function_configuration(FunctionName=name, **wanted)
         _wait(client, name, "function_updated_v2")

@@ -75,5 +75,31 @@ Layers = Annotated[
     ),
 ]
 NoLayers = Annotated[bool, typer.Option("--no-layers", help="Take its layers from it.")]
+Retries = Annotated[
+    int | None,
+    typer.Option(help="Of asynchronous invocations that fail, 0 to 2. [default: as it is, or 2]"),
+]
+MaxAge = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="After which one that was throttled is given up. [default: as it is, or 6 hours]",
+    ),
+]
+OnSuccess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ARN|NAME|none",
+        help="Where the result of an asynchronous invocation goes: a function, a queue, ….",
+    ),
+]
+OnFailure = Annotated[
+    str | None,
+    typer.Option(metavar="ARN|NAME|none", help="Where one goes that failed for good."),
+]
+DeadLetter = Annotated[
+    str | None,
+    typer.Option(metavar="ARN|none", help="A queue or topic for the events that failed for good."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]

@@ -12,18 +12,24 @@ import typer
 
 from samovar.cli import up_flags
 from samovar.cli.endpoint import DEFAULT_URL, Endpoint
+from samovar.cli.event_rules import NONE, EventRules
 from samovar.cli.events_app import events_app
 from samovar.cli.failure import CommandError
 from samovar.cli.flags import (
     CodePath,
+    DeadLetter,
     FunctionName,
     Global,
     Handler,
     Isolation,
     Layers,
+    MaxAge,
     Memory,
     Name,
     NoLayers,
+    OnFailure,
+    OnSuccess,
+    Retries,
     Runtime,
     Timeout,
     Variables,
@@ -128,14 +134,21 @@ def deploy(
     env: Variables = None,
     layer: Layers = None,
     no_layers: NoLayers = False,
+    retries: Retries = None,
+    max_age: MaxAge = None,
+    on_success: OnSuccess = None,
+    on_failure: OnFailure = None,
+    dead_letter: DeadLetter = None,
 ) -> None:
     """Create a function from a path, or update it to that."""
     from samovar.cli import deploy as verb
 
     environment = verb.parse_environment(env) if env else None
     layers = [] if no_layers else layer
-    settings = verb.Settings(handler, runtime, memory, timeout, environment, layers)
-    typer.echo(verb.deploy(endpoint_of(context), path, name, settings))
+    dead_letter = "" if dead_letter == NONE else dead_letter
+    settings = verb.Settings(handler, runtime, memory, timeout, environment, layers, dead_letter)
+    rules = EventRules(retries, max_age, on_success, on_failure)
+    typer.echo(verb.deploy(endpoint_of(context), path, name, settings, rules))
 
 
 @app.command()

@@ -1,0 +1,95 @@
+"""`samovar deploy --retries … --on-failure …`, against a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_cli import ECHO, Run, app, command_of
+from tests.server import Server
+
+QUEUE = "arn:aws:sqs:us-east-1:123456789012:dead-letters"
+
+
+@pytest.fixture
+def samovar(moto_server: Server) -> Run:
+    return command_of(moto_server)
+
+
+@pytest.fixture
+def name(samovar: Run, request: pytest.FixtureRequest):
+    own = "cli-" + request.node.name.replace("_", "-").partition("[")[0][-50:]
+    yield own
+    samovar("rm", own, "--yes")
+
+
+@pytest.fixture
+def deploy(samovar: Run, name: str, tmp_path: Path):
+    """Deploys the test's function with these flags; returns what the command says."""
+
+    def run(*flags: str) -> str:
+        done = samovar("deploy", app(tmp_path / "x", ECHO), "--name", name, *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition(";")[0]
+
+    return run
+
+
+def rules(client: Any, name: str) -> tuple[Any, ...]:
+    found = client.get_function_event_invoke_config(FunctionName=name)
+    destinations = found["DestinationConfig"]
+    return (
+        found.get("MaximumRetryAttempts"),
+        found.get("MaximumEventAgeInSeconds"),
+        destinations.get("OnSuccess", {}).get("Destination"),
+        destinations.get("OnFailure", {}).get("Destination"),
+    )
+
+
+def test_what_becomes_of_events_is_said_when_deploying(deploy, name, moto_lambda):
+    assert deploy("--retries", "0", "--on-failure", QUEUE) == f"{name} created"
+    assert rules(moto_lambda, name) == (0, None, None, QUEUE)
+
+
+def test_only_what_is_said_is_changed(deploy, name, moto_lambda):
+    deploy("--retries", "1", "--on-failure", QUEUE)
+    assert deploy("--max-age", "60", "--on-success", name) == f"{name} updated (events)"
+    arn = moto_lambda.get_function_configuration(FunctionName=name)["FunctionArn"]
+    assert rules(moto_lambda, name) == (1, 60, arn, QUEUE)
+    assert deploy("--retries", "1", "--on-success", name) == f"{name} is up to date"
+    assert deploy() == f"{name} is up to date"
+
+
+def test_a_destination_is_taken_away_by_naming_none(deploy, name, moto_lambda):
+    deploy("--on-success", QUEUE, "--on-failure", QUEUE)
+    assert deploy("--on-failure", "none") == f"{name} updated (events)"
+    assert rules(moto_lambda, name) == (None, None, QUEUE, None)
+
+
+def test_a_dead_letter_queue_is_set_and_taken_away(deploy, name, moto_lambda):
+    def target() -> str | None:
+        found = moto_lambda.get_function_configuration(FunctionName=name)
+        return found.get("DeadLetterConfig", {}).get("TargetArn")
+
+    deploy("--dead-letter", QUEUE)
+    assert target() == QUEUE
+    assert deploy("--dead-letter", QUEUE) == f"{name} is up to date"
+    assert deploy("--dead-letter", "none") == f"{name} updated (configuration)"
+    assert target() is None
+    assert deploy("--dead-letter", "none") == f"{name} is up to date"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--retries", "3"), "less than or equal to 2"),
+        (("--on-failure", "nobody"), "Function not found"),
+        (("--on-failure", "arn:aws:iam::1:role/x"), "Exception"),
+    ],
+)
+def test_what_cannot_be_is_one_line(samovar, name, tmp_path, flags, says):
+    done = samovar("deploy", app(tmp_path / "x", ECHO), "--name", name, *flags)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert says in done.stderr
