@@ -101,6 +101,8 @@ class Config:
     """Where interpreters are looked for: PATH, unless set."""
     max_schedules: int = 1_000_000
     """In an account and region (AWS's default quota)."""
+    max_event_sources: int = 1000
+    """Event source mappings, all in all: each polls all the time."""
     test_controls: bool = False
     """Let clients advance the clock and make invocations fail: for their tests."""
     aws_endpoint: str = ""
@@ -198,6 +200,7 @@ class Config:
             ("dead_event_days", 0, 36_500),
             ("queue_timeout_s", 0.01, 900),
             ("max_schedules", 0, 1_000_000_000),
+            ("max_event_sources", 0, 100_000),
             ("memory_mib", 0, 1 << 24),
             ("memory_oversubscription", 0.1, 1000),
         )

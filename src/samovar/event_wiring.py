@@ -100,7 +100,7 @@ async def events_role(
             shared=database.is_shared,
         )
         await stack.enter_async_context(dispatcher)
-        source_store = SqlEventSourceStore(database)
+        source_store = SqlEventSourceStore(database, config.max_event_sources)
         kinds = source_kinds(clients, config)
         sources = Reconciler(source_store, invoker, store, kinds, clock, config.endpoint_of)
         await stack.enter_async_context(sources.polling())

@@ -143,7 +143,8 @@ class EventSourceStore(Protocol):
     Errors are `PlatformError`: NOT_FOUND ("The resource you requested does not exist.")."""
 
     async def create(self, mapping: EventSourceMapping) -> None:
-        """CONFLICT, with AWS's words, where there is one that feeds the same."""
+        """CONFLICT, with AWS's words, where there is one that feeds the same; INVALID_PARAMETER
+        where there are as many as there may be."""
         ...
 
     async def get(self, uuid: str) -> EventSourceMapping: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -260,3 +261,39 @@ def test_data_is_filtered_as_it_was_written(make_stream, put, make_moto_function
     put(name, '{"city": "Seattle", "n": 3}')
     eventually(lambda: len(seen(mappings, function)) >= 2)
     assert seen(mappings, function) == ['{"city": "Seattle"}', '{"city": "Seattle", "n": 3}']
+
+
+def test_reading_begins_at_a_time(make_stream, put, make_moto_function, mappings):
+    name, arn = make_stream()
+    function = make_moto_function(PRINT_EVENT)
+    put(name, "old")
+    old = time.time()
+    eventually(lambda: time.time() > old + 2)
+    put(name, "new")
+    mappings.create(
+        EventSourceArn=arn,
+        FunctionName=function,
+        StartingPosition="AT_TIMESTAMP",
+        StartingPositionTimestamp=old + 1,
+    )
+    eventually(lambda: seen(mappings, function) == ["new"])
+
+
+def test_a_bucket_is_told_the_records_too(moto, make_stream, put, make_moto_function, mappings):
+    name, arn = make_stream()
+    bucket, s3 = f"failures-{uuid.uuid4()}", moto.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    function = make_moto_function(FAIL_ON_POISON)
+    put(name, "poison")
+    mapping = mappings.create(
+        EventSourceArn=arn,
+        FunctionName=function,
+        StartingPosition="TRIM_HORIZON",
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:s3:::{bucket}"}},
+    )
+    [kept] = eventually(lambda: s3.list_objects_v2(Bucket=bucket).get("Contents"))
+    assert kept["Key"].startswith(f"aws/lambda/{mapping}/shardId-000000000000/20")
+    told = json.loads(s3.get_object(Bucket=bucket, Key=kept["Key"])["Body"].read())
+    [record] = json.loads(told["payload"])["Records"]
+    assert data_of(record) == "poison"

@@ -142,6 +142,26 @@ def test_messages_are_gathered_into_batches(make_queue, make_moto_function, mapp
     assert {record["body"] for record in event["Records"]} == {str(n) for n in range(30)}
 
 
+def test_a_window_closes_by_the_platforms_clock(
+    make_queue, make_moto_function, mappings, moto_server
+):
+    queue = make_queue()
+    function = make_moto_function(PRINT_EVENT)
+    mappings.create(
+        EventSourceArn=queue.arn,
+        FunctionName=function,
+        BatchSize=100,
+        MaximumBatchingWindowInSeconds=300,
+    )
+    queue.send_all("a", "b")
+    held = "ApproximateNumberOfMessagesNotVisible"
+    eventually(lambda: queue.attribute(held) == "2")
+    assert mappings.printed(function) == []
+    moto_server.advance(301)
+    [event] = mappings.printed_events(function, 1)
+    assert {record["body"] for record in event["Records"]} == {"a", "b"}
+
+
 def test_messages_that_are_filtered_out_are_deleted(make_queue, make_moto_function, mappings):
     queue = make_queue()
     function = make_moto_function(PRINT_EVENT)

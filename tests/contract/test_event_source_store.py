@@ -23,7 +23,7 @@ MADE = dt.datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
 @pytest.fixture
 def store(database: Database) -> EventSourceStore:
-    return SqlEventSourceStore(database)
+    return SqlEventSourceStore(database, max_mappings=6)
 
 
 def mapping(name: str = "f", source: str = "q", **settings: Any) -> EventSourceMapping:
@@ -165,3 +165,11 @@ async def test_positions_are_kept_for_each_shard_and_go_with_their_mapping(store
     assert await store.positions(made.uuid) == {}
     with pytest.raises(PlatformError):
         await store.save_position(made.uuid, "a", 1)
+
+
+async def test_there_are_no_more_than_there_may_be(store):
+    for number in range(6):
+        await store.create(mapping(source=str(number)))
+    with pytest.raises(PlatformError, match="SAMOVAR_MAX_EVENT_SOURCES") as refused:
+        await store.create(mapping())
+    assert refused.value.code is ErrorCode.INVALID_PARAMETER

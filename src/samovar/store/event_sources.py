@@ -30,12 +30,20 @@ _LISTING = "event-source-mappings"
 class SqlEventSourceStore:
     """The `EventSourceStore` over a `Database`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_mappings: int) -> None:
         self._database = database
+        self._max_mappings = max_mappings
 
     async def create(self, mapping: EventSourceMapping) -> None:
-        """Add a mapping; see the port. CONFLICT."""
+        """Add a mapping; see the port. CONFLICT, INVALID_PARAMETER."""
         async with self._database.write() as connection:
+            number = await connection.scalar(sa.select(sa.func.count()).select_from(event_sources))
+            if (number or 0) >= self._max_mappings:
+                raise PlatformError(
+                    ErrorCode.INVALID_PARAMETER,
+                    f"There are {number} event source mappings already, and this server takes no "
+                    "more (SAMOVAR_MAX_EVENT_SOURCES).",
+                )
             await _refuse_duplicate(connection, mapping)
             await connection.execute(sa.insert(event_sources), _row(mapping))
 
