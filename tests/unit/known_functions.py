@@ -17,7 +17,7 @@ from samovar.frontend.invoker import Invoker
 from samovar.frontend.operations.control import Handler
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes
-from samovar.frontend.service import lambda_service
+from samovar.frontend.service import lambda_service, scheduler_service
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import Event
@@ -228,7 +228,10 @@ class FrontDoor:
 
 @contextlib.asynccontextmanager
 async def front_door(
-    *versions: FunctionVersion, handlers: Mapping[str, Handler] | None = None, host: str = "h"
+    *versions: FunctionVersion,
+    handlers: Mapping[str, Handler] | None = None,
+    scheduler: Mapping[str, Handler] | None = None,
+    host: str = "h",
 ) -> AsyncIterator[FrontDoor]:
     """A front door that knows these versions (by default, an active `f`), for one block."""
     store, worker = KnownFunctions(*(versions or (ACTIVE,))), ScriptedWorker()
@@ -242,7 +245,11 @@ async def front_door(
                 invoker, packages, logs, lambda: {"isolation": "some"}, OriginGuard(host)
             )
             application = Application(
-                lambda_service(handlers or {}), invoker=invoker, own=own, later=later
+                lambda_service(handlers or {}),
+                scheduler_service(scheduler or {}),
+                invoker=invoker,
+                own=own,
+                later=later,
             )
             yield FrontDoor(
                 application,

@@ -21,6 +21,9 @@ from samovar.model.schedule_expression import Rate, parse_expression
 MINUTE_S = 60.0
 HOUR_S = 3600.0
 
+MAX_AT_ONCE = 20
+"""Ticks that fire together, each with an input of up to 256 KiB; it is still due for others."""
+
 MAX_COUNTED = 1000
 """Missed ticks of a cron expression that are counted one by one at once: the number that is told
 is a lower bound then."""
@@ -76,10 +79,14 @@ def due(planned: PlannedSchedule, now: float, lived_from: float, random: Random)
     if first is None:
         raise ValueError(f"{schedule.id.arn} is not planned")
     ticks = _ticks_to_fire(schedule, first, now, lived_from)
-    missed = _count(schedule, first, now) - len(ticks)
-    then = plan(schedule, planned.revision, now, random, planned.missed + max(0, missed))
+    until = now
+    if len(ticks) > MAX_AT_ONCE:
+        ticks = ticks[:MAX_AT_ONCE]
+        until = ticks[-1]
+    missed = max(0, _count(schedule, first, until) - len(ticks))
+    then = plan(schedule, planned.revision, until, random, planned.missed + missed)
     done = then.tick_at is None and schedule.delete_when_done
-    return Due(ticks=ticks, missed=max(0, missed), then=None if done else then)
+    return Due(ticks=ticks, missed=missed, then=None if done else then)
 
 
 def _ticks_to_fire(
