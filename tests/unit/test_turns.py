@@ -59,7 +59,7 @@ def test_queues_take_turns_whatever_has_been_due_longest():
         made.took(queue, 1, 1, NOW - 100)
         made.done(queue)
         order.append(queue)
-    assert order == ["old", "new", "middle"] * 2
+    assert order == ["old", "middle", "new"] * 2
 
 
 def test_all_together_are_bounded():
@@ -109,6 +109,7 @@ def test_pauses_double_up_to_the_longest():
     now = NOW
     for pause_s in (1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S):
         throttled_once(made, now)
+        assert taking(made, now) == []
         assert made.next_at() == now + pause_s
         now += pause_s
 
@@ -120,6 +121,7 @@ def test_throttles_of_what_was_under_way_before_tell_nothing_new():
     for _ in range(8):
         made.throttled("q", epoch, NOW)
     made.begun("q", epoch)
+    assert taking(made) == []
     assert made.next_at() == NOW + 1
     assert taking(made, NOW + 1) == [("q", 1)]
 
@@ -160,6 +162,52 @@ def test_of_queues_that_are_empty_nothing_is_kept():
         assert made.claim(f"q{number}", NOW, NOW)
         made.done(f"q{number}")
     assert made._queues == {}
+
+
+def test_a_queue_that_was_full_has_its_turn_when_one_of_its_is_done():
+    made = turns()
+    throttled_once(made)
+    made.waiting("q", NOW)
+    assert taking(made, NOW + 1) == [("q", 1)]
+    made.took("q", 1, 1, NOW)
+    assert taking(made, NOW + 1) == []
+    made.begun("q", made.epoch("q"))
+    made.done("q")
+    assert taking(made, NOW + 1) == [("q", 2)]
+
+
+def test_what_is_remembered_does_not_grow_with_what_has_happened():
+    made = turns()
+    made.waiting("q", NOW + 3600)
+    for number in range(10_000):
+        made.waiting("q", NOW)
+        ((_, asked),) = taking(made)
+        made.took("q", asked, 1, NOW + 3600)
+        made.done("q")
+        made.waiting(f"q{number % 10}", NOW + 7200)
+    assert len(made._later) < 200
+
+
+def test_turns_cost_no_more_where_many_queues_wait_for_later():
+    made = turns()
+    looked = 0
+
+    class Counted(dict):
+        def get(self, *key):
+            nonlocal looked
+            looked += 1
+            return super().get(*key)
+
+    made._queues = Counted()
+    for number in range(5_000):
+        made.waiting(f"later{number}", NOW + 3600)
+    looked = 0
+    for _ in range(100):
+        made.waiting("q", NOW)
+        ((queue, asked),) = taking(made)
+        made.took(queue, asked, 1, None)
+        made.done(queue)
+    assert looked < 5_000
 
 
 def test_counts_come_out_even_whatever_happens():

@@ -10,6 +10,7 @@ that pause tell nothing new.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class _Queue:
     paused_until: float = -math.inf
     pauses: int = 0
     """In a row."""
+    passed_over: bool = False
+    """It would have had a turn, but for want of room: it is in no line till one of its is done."""
     epoch: int = 0
     """Counts pauses: attempts that began in an older one are not asked."""
 
@@ -45,6 +48,11 @@ class Turns:
         self._bound_of = bound_of
         self._at_once = at_once
         self._queues: dict[str, _Queue] = {}
+        self._line: dict[str, None] = {}
+        """Queues that may have a turn, in order: something of theirs is due."""
+        self._later: list[tuple[float, str]] = []
+        """A heap of when to look at a queue. Entries may be out of date, and more than one a queue:
+        what counts is what the queue itself says."""
         self._under_way = 0
 
     @property
@@ -55,7 +63,9 @@ class Turns:
     def waiting(self, queue: str, due_at: float) -> None:
         """A queue has an event that may be taken from then on."""
         known = self._queue(queue)
-        known.due_at = min(known.due_at, due_at)
+        if due_at < known.due_at:
+            known.due_at = due_at
+            self._look_later(queue, known)
 
     def claim(self, queue: str, due_at: float, now: float) -> bool:
         """Count a new event in if it may begin at once, ahead of nobody."""
@@ -70,26 +80,29 @@ class Turns:
     def next(self, now: float) -> tuple[str, int] | None:
         """The queue whose turn it is and how many to take of it, or None where none can have one.
         Those are counted in; `took` tells how many there were."""
-        for queue, known in self._queues.items():
-            room = self._room(queue, known)
-            if room > 0 and known.due_at <= now >= known.paused_until:
-                self._queues[queue] = self._queues.pop(queue)  # to the end of the line
-                number = min(room, TAKEN_AT_ONCE)
-                self._count(known, number)
-                known.due_at = math.inf  # `took` knows; what comes meanwhile is told
-                return queue, number
+        self._line_up(now)
+        while self._line and self._under_way < self._at_once:
+            queue = next(iter(self._line))
+            del self._line[queue]
+            known = self._queues.get(queue)
+            if known is None or known.due_at > now:
+                continue
+            if known.paused_until > now:
+                self._look_later(queue, known)
+                continue
+            number = min(self._room(queue, known), TAKEN_AT_ONCE)
+            if number <= 0:
+                known.passed_over = True
+                continue
+            self._count(known, number)
+            known.due_at = math.inf  # `took` knows; what comes meanwhile is told
+            return queue, number
         return None
 
     def next_at(self) -> float | None:
-        """When it is somebody's turn next, if nothing else happens before; None: never."""
-        if self._under_way >= self._at_once:
-            return None
-        times = (
-            max(known.due_at, known.paused_until)
-            for queue, known in self._queues.items()
-            if known.due_at < math.inf and self._room(queue, known) > 0
-        )
-        return min(times, default=None)
+        """After `next` has returned None: when to call it again, if nothing else happens before;
+        None: never."""
+        return self._later[0][0] if self._later and self._under_way < self._at_once else None
 
     def took(self, queue: str, asked: int, got: int, next_due_at: float | None) -> None:
         """A turn has taken `got` of `asked` events; the next one is due then, if there is one."""
@@ -97,12 +110,16 @@ class Turns:
         self._count(known, got - asked)
         if next_due_at is not None:
             known.due_at = min(known.due_at, next_due_at)
+        self._look_later(queue, known)
         self._forget_if_idle(queue, known)
 
     def done(self, queue: str) -> None:
         """An event is under way no more."""
         known = self._queue(queue)
         self._count(known, -1)
+        if known.passed_over:
+            known.passed_over = False
+            self._look_later(queue, known)
         self._forget_if_idle(queue, known)
 
     def epoch(self, queue: str) -> int:
@@ -142,6 +159,32 @@ class Turns:
     def _count(self, known: _Queue, number: int) -> None:
         known.under_way += number
         self._under_way += number
+
+    def _look_later(self, queue: str, known: _Queue) -> None:
+        at = max(known.due_at, known.paused_until)
+        if at == math.inf or queue in self._line:
+            return
+        if len(self._later) > 2 * len(self._queues) + 64:
+            self._drop_old_entries()
+        heapq.heappush(self._later, (at, queue))
+
+    def _line_up(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, queue = heapq.heappop(self._later)
+            known = self._queues.get(queue)
+            if known is None or known.due_at == math.inf or queue in self._line:
+                continue
+            if max(known.due_at, known.paused_until) <= now:
+                self._line[queue] = None
+            else:
+                self._look_later(queue, known)
+
+    def _drop_old_entries(self) -> None:
+        times = {
+            queue: max(known.due_at, known.paused_until) for queue, known in self._queues.items()
+        }
+        self._later = [(at, queue) for queue, at in times.items() if at < math.inf]
+        heapq.heapify(self._later)
 
     def _forget_if_idle(self, queue: str, known: _Queue) -> None:
         """Of a queue that is empty nothing need be known, but that it has been throttled."""
