@@ -44,13 +44,6 @@ class AwsHttpSession:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> AwsHttpSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._verify),
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=["Content-Type", "User-Agent"],
-            auto_decompress=False,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,12 +54,22 @@ class AwsHttpSession:
         if self._session is not None:
             await self._session.close()
 
+    def _open(self) -> aiohttp.ClientSession:
+        """On the loop of whoever sends first, which need not be the one that this was made on."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._verify),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["Content-Type", "User-Agent"],
+            auto_decompress=False,
+        )
+
     async def send(self, request: Any) -> AioAWSResponse:
         """Send a prepared request; return when its answer is here. Raises botocore's errors."""
-        assert self._session is not None
+        session = self._session = self._session or self._open()
         url = request.url
         try:
-            async with self._session.request(
+            async with session.request(
                 request.method,
                 URL(url, encoded=True),
                 headers=_headers(request),

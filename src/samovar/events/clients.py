@@ -40,6 +40,7 @@ class AwsClients:
         self._config = config
         self._most = most
         self._session: Any = None
+        self._client_config: Any = None
         self._clients: dict[tuple[str, str], _Client] = {}
         self._making = asyncio.Lock()
 
@@ -76,22 +77,27 @@ class AwsClients:
         if endpoint is None:
             raise PlatformError(ErrorCode.INVALID_PARAMETER, no_endpoint(service))
         await self._make_room()
-        if self._session is None:  # its import takes hundreds of milliseconds
-            self._session = await asyncio.to_thread(_isolated_session)
+        # What is imported and read for it takes hundreds of milliseconds: the first time, seconds.
+        client = await asyncio.to_thread(asyncio.run, self._create(service, region, endpoint))
         stack = contextlib.AsyncExitStack()
-        client = await stack.enter_async_context(
-            self._session.create_client(
-                service,
-                region_name=region,
-                endpoint_url=endpoint,
-                verify=True,
-                aws_access_key_id=self._config.aws_access_key_id or MEANINGLESS_KEY,
-                aws_secret_access_key=self._config.aws_secret_access_key or MEANINGLESS_KEY,
-                config=_client_config(),
-            )
-        )
+        stack.push_async_exit(client)
         kept = self._clients[service, region] = _Client(client, stack)
         return kept
+
+    async def _create(self, service: str, region: str, endpoint: str) -> Any:
+        """Make a client, on an event loop of its own. It opens no connection before it is used."""
+        if self._session is None:
+            self._session, self._client_config = _isolated_session(), _client_config()
+        made = self._session.create_client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint,
+            verify=True,
+            aws_access_key_id=self._config.aws_access_key_id or MEANINGLESS_KEY,
+            aws_secret_access_key=self._config.aws_secret_access_key or MEANINGLESS_KEY,
+            config=self._client_config,
+        )
+        return await made.__aenter__()
 
     async def _make_room(self) -> None:
         """Close clients that nobody uses, the oldest first, while there are too many."""
@@ -136,7 +142,6 @@ def _client_config() -> Any:
 
     return AioConfig(
         http_session_cls=AwsHttpSession,
-        warm_up_loader_caches=True,  # service models are read in a thread
         connect_timeout=CONNECT_LIMIT_S,
         read_timeout=READ_LIMIT_S,
         max_pool_connections=MAX_CONNECTIONS,
