@@ -24,7 +24,7 @@ from pamqp.commands import Basic
 from tests.loopback import await_port, free_port
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_DEADLINE_S = 90
+START_DEADLINE_S = 180
 STOP_DEADLINE_S = 30
 
 USER = "guest"

@@ -18,6 +18,9 @@ from tests.aws.sources import Mappings, eventually
 from tests.rabbitmq_broker import RabbitMq, missing, running_rabbitmq
 from tests.server import Server, running
 
+# On a machine with much else to do the broker takes its time to start.
+pytestmark = pytest.mark.timeout(300)
+
 ARN = "arn:aws:mq:us-east-1:000000000000:broker:tea:b-1234"
 
 
@@ -168,6 +171,20 @@ def test_a_batch_that_fails_comes_again_as_redelivered(
     mq_mappings.await_result(uuid, "OK")
     mq_mappings.delete(uuid)
     assert rabbitmq.waiting(queue) == 0
+
+
+def test_what_a_throttled_function_cannot_take_is_kept_and_not_counted_as_delivered(
+    rabbitmq, queue, map_queue, make_mq_function, mq_lambda, mq_mappings
+):
+    rabbitmq.publish(queue, b"patient")
+    function = make_mq_function(PRINT_EVENT)
+    mq_lambda.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    uuid = map_queue(function)
+    mq_mappings.await_result(uuid, "PROBLEM: ")
+    mq_lambda.delete_function_concurrency(FunctionName=function)
+    [event] = mq_mappings.printed_events(function, 1)
+    [message] = event["rmqMessagesByQueue"][f"{queue}::/"]
+    assert message["redelivered"] is False
 
 
 def test_poison_goes_where_the_queue_sends_it(rabbitmq, secret, make_mq_function, mq_mappings):

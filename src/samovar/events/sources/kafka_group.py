@@ -28,6 +28,8 @@ PATIENCE_S = REBALANCE_LIMIT_S - 10
 COMMIT_LIMIT_S = 20.0
 """A broker that has gone is waited for so long; then its records will come again."""
 
+LOOK_EVERY_S = 30.0
+
 WAIT_MS = 3_600_000
 """For records: there is no reason to look up."""
 
@@ -54,6 +56,7 @@ class KafkaGroup:
         async with asyncio.TaskGroup() as tasks:
             stopping = tasks.create_task(self._feed.stopping.wait())
             watching = tasks.create_task(self._watch(topic))
+            tasks.create_task(self._look_after(topic))
             while not stopping.done():
                 assigned = tasks.create_task(self._assigned.get())
                 await asyncio.wait((assigned, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -70,6 +73,20 @@ class KafkaGroup:
         nowhere = TopicPartition(topic, -1)
         while True:
             await self._consumer.getmany(nowhere, timeout_ms=WAIT_MS)
+
+    async def _look_after(self, topic: str) -> None:
+        """Now and then see whether the brokers are still there: those who wait for records wait
+        on, whatever happens, so that nothing comes twice just because a broker was restarted."""
+        feed = self._feed
+        while await feed.pause(LOOK_EVERY_S):
+            looking = self._consumer.topics()
+            try:
+                topics = await wait_for_source(looking, feed.clock, None, feed.stopping)
+            except (KafkaError, OSError) as error:
+                feed.problem(f"Kafka: {type(error).__name__}: the brokers do not answer")
+                continue
+            if topics is not None and topic not in topics:
+                feed.problem(f"The cluster has no topic {topic}")
 
     # ------------------------------------------------------------ rebalances
 

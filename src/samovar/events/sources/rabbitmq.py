@@ -115,8 +115,8 @@ class _QueueWorker:
         self._virtual_host = virtual_host
         self._envelope = envelope_of(feed.mapping.source_arn or "")
         self._batcher = Batcher.of(feed.mapping, DEFAULT_WINDOW_S)
-        self._failures = 0
-        """Deliveries in a row that were no success."""
+        self._waits = 0
+        """Since the last success."""
         self._newest_tag = 0
 
     async def run(self) -> None:
@@ -146,17 +146,26 @@ class _QueueWorker:
 
     async def _deliver(self, records: list[Record]) -> None:
         result = await self._feed.deliver(records, self._envelope)
+        while result.ending is Ending.NOT_BEGUN:
+            # Back in the queue it would count as delivered once more, and queues may have a limit.
+            if not await self._wait():
+                return
+            result = await self._feed.deliver(records, self._envelope)
         # Those that were filtered out are acknowledged, or come again, with the batch before them.
         gathering = self._batcher.due_at is not None or not self._batcher.wanted
         last = int(records[-1].id) if gathering else self._newest_tag
         if result.ending is Ending.SUCCEEDED:
-            self._failures = 0
+            self._waits = 0
             await self._link.acknowledge(last)
-            return
-        await self._link.requeue(last)
-        wait_s = min(FIRST_BACK_OFF_S * 2 ** min(self._failures, 16), LONGEST_BACK_OFF_S)
-        self._failures += 1
-        await self._feed.pause(wait_s)
+        else:
+            await self._link.requeue(last)
+            await self._wait()
+
+    async def _wait(self) -> bool:
+        """Longer each time; False: the feed is stopping."""
+        wait_s = min(FIRST_BACK_OFF_S * 2 ** min(self._waits, 16), LONGEST_BACK_OFF_S)
+        self._waits += 1
+        return await self._feed.pause(wait_s)
 
 
 def _invalid(message: str) -> PlatformError:
