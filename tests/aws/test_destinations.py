@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from tests.aws.runtimes import python_bootstrap
 from tests.aws.sources import eventually
 from tests.aws.targets import bucket_of, bus_to, queue_of, topic_to
 
@@ -201,6 +202,37 @@ def test_a_response_that_is_too_large_is_left_out(moto, moto_lambda, make_moto_f
     assert told["requestPayload"] == {"cups": 1}
     assert told["responseContext"]["statusCode"] == 200
     assert "responsePayload" not in told
+
+
+HOSTILE = """
+    ANSWERS = {
+        "response": b"\\xff\\xfe no JSON \\x00",
+        "error": b'{"errorMessage": {"deep": [1]}, "errorType": 5, "more": "\\\\ud800"}',
+    }
+    while True:
+        id, event, _ = next_event()
+        call("POST", f"/invocation/{id}/{event}", ANSWERS[event])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"), [("response", "Success"), ("error", "RetriesExhausted")]
+)
+def test_whatever_a_runtime_answers_the_record_is_json(
+    moto, moto_lambda, make_moto_function, kind, condition
+):
+    records, letters = queue_of(moto), queue_of(moto)
+    name = make_moto_function(
+        "", **python_bootstrap(HOSTILE), DeadLetterConfig={"TargetArn": letters.arn}
+    )
+    both = {"on_success": records.arn, "on_failure": records.arn}
+    configure(moto_lambda, name, **both, MaximumRetryAttempts=0)
+    send(moto_lambda, name, kind)
+    told = records.told()
+    assert told["requestContext"]["condition"] == condition
+    assert told["requestPayload"] == kind
+    if kind == "error":
+        assert letters.message()["MessageAttributes"]["ErrorMessage"]["StringValue"]
 
 
 def test_a_record_that_nobody_takes_is_kept_and_can_be_sent_again(
