@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from samovar.model.event_source import (
     begin,
     settle,
 )
+from tests.contract.samples import a_version
 from tests.unit.fake_feed import mapping, until
 
 S = MappingState
@@ -71,7 +73,10 @@ def test_a_mapping_on_its_way_takes_no_other_request(state):
     ],
 )
 def test_a_mapping_settles_where_its_owner_wants_it(state, enabled, settled):
-    assert settle(mapping(state=state, enabled=enabled)).state is settled
+    now = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
+    after = settle(mapping(state=state, enabled=enabled), now)
+    assert after.state is settled
+    assert (after.last_modified == now) is (after.state is not state)
 
 
 NEW = mapping(uuid="new", state=S.CREATING)
@@ -229,3 +234,25 @@ async def test_pollers_that_do_not_end_in_time_are_ended():
         await until(lambda: "good" in pollers.running)
         await reconciler.drain(0.01)
         await until(lambda: pollers.running == {})
+
+
+class Silent(Pollers):
+    """A source that does not answer."""
+
+    async def check(self, *_: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_source_that_does_not_answer_is_refused_in_time():
+    reconciler = Reconciler(
+        Mappings(),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        {SourceKind.KINESIS: Silent()},
+        Clock(),
+        lambda _: None,
+        check_limit_s=0.01,
+    )
+    with pytest.raises(PlatformError, match="did not answer within") as refused:
+        await reconciler.check(GOOD, a_version())
+    assert refused.value.code is ErrorCode.INVALID_PARAMETER

@@ -260,3 +260,15 @@ def test_the_pace_keeps_to_the_maximum_concurrency():
     pace = Pace(most=2)
     pace.succeeded(busy=2, now=10.0)
     assert pace.limit == 2
+
+
+async def test_a_batch_that_waits_for_its_group_goes_back_when_the_poller_stops():
+    queue = FakeQueue()
+    for body in ("a1", "a2"):
+        queue.send(body, group="a")
+    feed = FakeFeed(mapping(batch_size=1, source_arn=ARN + ".fifo"))
+    feed.gate = asyncio.Event()
+    async with polling(feed, queue):
+        await until(lambda: feed.running == 1 and len(queue.held) == 2)
+    assert queue.deleted == ["m1"]
+    assert [message["MessageId"] for message in queue.visible] == ["m2"]

@@ -173,11 +173,12 @@ def begin(mapping: EventSourceMapping, state: MappingState, verb: str) -> EventS
     return _moved(mapping, state)
 
 
-def settle(mapping: EventSourceMapping) -> EventSourceMapping:
+def settle(mapping: EventSourceMapping, now: dt.datetime) -> EventSourceMapping:
     """The mapping where it was on its way to; itself where it has arrived, or is to be deleted."""
     if mapping.state in SETTLED or mapping.state is MappingState.DELETING:
         return mapping
-    return _moved(mapping, MappingState.ENABLED if mapping.enabled else MappingState.DISABLED)
+    state = MappingState.ENABLED if mapping.enabled else MappingState.DISABLED
+    return structs.replace(_moved(mapping, state), last_modified=now)
 
 
 def _moved(mapping: EventSourceMapping, state: MappingState) -> EventSourceMapping:

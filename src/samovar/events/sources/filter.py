@@ -9,7 +9,8 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from samovar.events.sources.content import Content
 from samovar.events.sources.pattern import PatternError, compile_pattern
@@ -18,7 +19,24 @@ from samovar.events.sources.record import Record
 MAX_FILTERS = 5
 MAX_PATTERN_CHARS = 4096
 
-__all__ = ["MAX_FILTERS", "MAX_PATTERN_CHARS", "Filters", "PatternError"]
+__all__ = ["MAX_FILTERS", "MAX_PATTERN_CHARS", "Filters", "PatternError", "sort_out"]
+
+
+LARGE_RECORD_BYTES = 64 * 1024
+
+
+async def sort_out(
+    records: Sequence[Record], admits: Callable[[Record], bool]
+) -> tuple[list[Record], list[Record]]:
+    """Those that go to the function, and the others. Large ones take time: between them others
+    have their turn."""
+    wanted: list[Record] = []
+    unwanted: list[Record] = []
+    for record in records:
+        (wanted if admits(record) else unwanted).append(record)
+        if len(record.json) > LARGE_RECORD_BYTES:
+            await asyncio.sleep(0)
+    return wanted, unwanted
 
 
 class Filters:

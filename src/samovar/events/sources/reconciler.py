@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,9 @@ AFTER_FAILURE_S = 1.0
 
 RESULTS_EVERY_S = 1.0
 
+CHECK_LIMIT_S = 20.0
+"""For a source to say that it is there, when a mapping is made or changed."""
+
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 60.0
 """Of a poller that fails again and again."""
@@ -60,6 +64,7 @@ class Reconciler:
         sources: Mapping[SourceKind, Source],
         clock: Clock,
         endpoint_of: Callable[[str], str | None],
+        check_limit_s: float = CHECK_LIMIT_S,
     ) -> None:
         self._store = store
         self._invoker = invoker
@@ -67,6 +72,7 @@ class Reconciler:
         self._sources = sources
         self._clock = clock
         self._endpoint_of = endpoint_of
+        self._check_limit_s = check_limit_s
         self._running: dict[str, _Running] = {}
         self._results: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -110,7 +116,14 @@ class Reconciler:
             ) from error
         if mapping.on_failure_arn is not None:
             check_destination(mapping.on_failure_arn, self._endpoint_of)
-        await self._source(mapping).check(mapping, version)
+        try:
+            async with asyncio.timeout(self._check_limit_s):
+                await self._source(mapping).check(mapping, version)
+        except TimeoutError as error:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER,
+                f"The event source did not answer within {self._check_limit_s:g} seconds.",
+            ) from error
 
     def changed(self) -> None:
         """The mappings in the store have changed."""
@@ -140,10 +153,13 @@ class Reconciler:
             for mapping in to_do.start:
                 self._start(mapping, tasks)
         for uuid in to_do.settle:
-            await self._store.change(uuid, settle)
+            await self._store.change(uuid, self._settle)
         for uuid in to_do.remove:
             self._results.pop(uuid, None)
             await self._store.remove(uuid)
+
+    def _settle(self, mapping: EventSourceMapping) -> EventSourceMapping:
+        return settle(mapping, dt.datetime.fromtimestamp(self._clock.now(), dt.UTC))
 
     def _start(self, mapping: EventSourceMapping, tasks: asyncio.TaskGroup) -> None:
         feed = MappingFeed(

@@ -19,6 +19,7 @@ from dataclasses import replace
 from samovar.events.records import iso_time
 from samovar.events.sources.batch import Batcher
 from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
+from samovar.events.sources.filter import sort_out
 from samovar.events.sources.poller import Feed, GivenUp, SourceError
 from samovar.events.sources.progress import Progress
 from samovar.events.sources.record import Record, records_envelope
@@ -57,6 +58,8 @@ class ShardReader:
         self._feed = feed
         self._read_to = position
         """Where fetching goes on; ahead of what is saved."""
+        self._wanted = self._saved = position
+        self._saving = asyncio.Lock()
         self._progress = Progress()
         self._waiting_bytes = 0
         self._sizes: dict[str, int] = {}
@@ -115,6 +118,7 @@ class ShardReader:
     async def _recover(self, error: SourceError, failures: int) -> bool:
         """After a request that failed; whether it is a problem."""
         if error.code == EXPIRED:
+            await self._feed.pause(BUSY_S)
             return False
         if error.code == TRIMMED:  # what comes next has expired: the oldest there is, then
             self._read_to = Position()
@@ -123,13 +127,10 @@ class ShardReader:
         return True
 
     async def _take(self, records: Sequence[Record]) -> None:
-        now, unwanted = self._feed.clock.now(), []
-        for record in records:
-            if not self._progress.add(record.id):
-                continue
-            if self._is_too_early(record) or not self._feed.admits(record):
-                unwanted.append(record)
-                continue
+        now = self._feed.clock.now()
+        new = [record for record in records if self._progress.add(record.id)]
+        wanted, unwanted = await sort_out(new, self._goes_on)
+        for record in wanted:
             self._sizes[record.id] = len(record.json)
             self._waiting_bytes += len(record.json)
             self._lanes[self._lane_of(record)].put(record.filtered(), now)
@@ -138,6 +139,9 @@ class ShardReader:
             self._read_to = Position(after=records[-1].id, since=since)
         if unwanted:
             await self.settle(unwanted)
+
+    def _goes_on(self, record: Record) -> bool:
+        return not self._is_too_early(record) and self._feed.admits(record)
 
     def _is_too_early(self, record: Record) -> bool:
         """Of streams that cannot begin at a time: what came before it is read, and left out."""
@@ -157,9 +161,15 @@ class ShardReader:
             await self._feed.pause(FULL_S)
 
     async def _save(self, position: Position) -> None:
-        """However long that takes; not saved, records come again."""
-        while not await self._try_to_save(position) and await self._feed.pause(FIRST_BACK_OFF_S):
-            continue
+        """However long that takes; not saved, records come again. One at a time, the newest."""
+        self._wanted = position
+        async with self._saving:
+            while self._saved is not self._wanted:
+                trying = self._wanted
+                if await self._try_to_save(trying):
+                    self._saved = trying
+                elif not await self._feed.pause(FIRST_BACK_OFF_S):
+                    return
 
     async def _try_to_save(self, position: Position) -> bool:
         try:

@@ -27,6 +27,7 @@ from typing import Any
 from samovar.events.clients import AwsClients
 from samovar.events.sources.aws_request import ask, refused
 from samovar.events.sources.batch import Batcher
+from samovar.events.sources.filter import sort_out
 from samovar.events.sources.pace import Pace
 from samovar.events.sources.poller import BatchResult, Ending, Feed, SourceError
 from samovar.events.sources.record import Record, records_envelope
@@ -135,8 +136,7 @@ class _QueuePoller:
             batch = batcher.take(self._feed.clock.now())
             if batch is not None:
                 await self._begin(batch)
-        with contextlib.suppress(SourceError):
-            await self._held.put_back(batcher.rest())
+        await self._put_back(batcher.rest())
 
     def _is_full(self) -> bool:
         too_large = self._busy > 0 and self._held.size_bytes > MAX_HELD_BYTES
@@ -181,20 +181,24 @@ class _QueuePoller:
         return records
 
     async def _add(self, batcher: Batcher, received: Sequence[Record]) -> None:
-        unwanted = []
-        for record in received:
-            if self._feed.admits(record):
-                batcher.add(record.filtered(), self._feed.clock.now())
-            else:
-                unwanted.append(record)
+        wanted, unwanted = await sort_out(received, self._feed.admits)
+        for record in wanted:
+            batcher.add(record.filtered(), self._feed.clock.now())
         await self._held.delete(unwanted)
 
     async def _begin(self, batch: Sequence[Record]) -> None:
         groups = {record.key for record in batch if record.key}
         await self._wait_while(lambda: bool(groups & self._groups))
+        if self._feed.stopping.is_set():
+            return await self._put_back(batch)
         self._groups |= groups
         self._busy += 1
         self._deliveries.create_task(self._deliver_and_free(batch, groups))
+        return None
+
+    async def _put_back(self, batch: Sequence[Record]) -> None:
+        with contextlib.suppress(SourceError):  # they appear again anyway, later
+            await self._held.put_back(batch)
 
     async def _wait_while(self, condition: Callable[[], bool]) -> None:
         while condition():
@@ -217,16 +221,15 @@ class _QueuePoller:
         while True:
             result = await self._feed.deliver(batch, records_envelope, trace_id)
             if result.ending is not Ending.NOT_BEGUN:
+                self._pace.succeeded(self._busy, time.monotonic())
                 break
             self._pace.throttled()
             if not await self._feed.pause(back_off_s):
-                return await self._held.put_back(batch)
+                return await self._put_back(batch)
             back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
             if time.monotonic() - since > HOLD_LIMIT_S:
                 break
-        self._pace.succeeded(self._busy, time.monotonic())
-        await self._dispose(batch, result)
-        return None
+        return await self._dispose(batch, result)
 
     async def _dispose(self, batch: Sequence[Record], result: BatchResult) -> None:
         self._held.let_go([record for record in batch if record.id in result.failed])
