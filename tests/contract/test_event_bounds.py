@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import DeadEvent
@@ -103,3 +104,12 @@ async def test_the_oldest_of_the_dead_make_room(store, database):
     assert await counted(database) == {"green": (0, 0, 3, 6)}
     assert await store.forget_dead(NOW + 3) == 1
     assert await counted(database) == {"green": (0, 0, 2, 4)}
+
+
+async def test_an_event_that_cannot_be_read_is_kept_as_dead(store, database):
+    await store.accept(event("1"), event("2"))
+    async with database.write() as connection:
+        await connection.execute(sa.text("UPDATE events SET details = '[' WHERE id = '1'"))
+    assert await ids_taken(store) == ["2"]
+    assert await counted(database) == {"green": (1, 2, 1, 2)}
+    assert await store.forget_dead(NOW + 1) == 1

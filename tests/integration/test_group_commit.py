@@ -110,3 +110,28 @@ async def test_what_waits_at_the_end_is_still_written_and_nothing_after_it(datab
     assert sorted(await written(database)) == [1, 2, 3]
     (refused,) = await numbers.submit(4)
     assert refused.code is ErrorCode.UNAVAILABLE
+
+
+async def test_who_cannot_hear_of_its_write_keeps_nobody_from_hearing(database):
+    numbers = Numbers(database)
+
+    def done(number, result):
+        if number == 1:
+            raise RuntimeError("not now")
+
+    numbers.commit = GroupCommit[int](database, numbers._perform, done)
+    async with numbers.commit:
+        assert await numbers.submit(1, 2) == [10, 20]
+        assert await numbers.submit(3) == [30]
+
+
+async def test_nobody_waits_for_writes_whose_task_has_ended(database):
+    class Ends:
+        async def transact(self, work):
+            raise asyncio.CancelledError
+
+    numbers = Numbers(Ends())
+    async with numbers.commit:
+        results = [*await numbers.submit(1, 2), *await numbers.submit(3)]
+    assert [result.code for result in results] == [ErrorCode.UNAVAILABLE] * 3
+    assert numbers.done == list(zip((1, 2, 3), results, strict=True))

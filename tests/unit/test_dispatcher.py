@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+import sqlalchemy as sa
+
 from samovar.events.verdict import Rules
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.invocation import Outcome
@@ -206,21 +209,8 @@ async def test_an_attempt_that_outlives_its_lease_changes_nothing(tmp_path):
 
 
 async def test_an_end_that_cannot_be_written_is_written_later(tmp_path):
-    failures = [PlatformError(ErrorCode.SERVICE, "the disk is full")]
-
-    class Fails:
-        def __init__(self, store):
-            self._store = store
-
-        def __getattr__(self, name):
-            return getattr(self._store, name)
-
-        async def settle(self, *given):
-            if failures:
-                raise failures.pop()
-            return await self._store.settle(*given)
-
-    async with world(tmp_path) as it, it.dispatching(Fails(it.store)):
+    full = PlatformError(ErrorCode.SERVICE, "the disk is full")
+    async with world(tmp_path) as it, it.dispatching(Refuses(it.store, "settle", full)):
         await it.store.accept(event("1"))
         await until_true(lambda: gone(it))
         assert it.functions.begun == [("f", "1")]
@@ -250,6 +240,77 @@ async def test_an_end_that_can_never_be_written_leaves_the_event_dead(tmp_path):
         assert [dead.reason for dead in await it.dead()] == ["InternalError"]
         await it.store.accept(event("2"))
         await until(lambda: ("f", "2") in it.functions.begun)
+
+
+async def test_what_a_target_answers_need_not_be_unicode(tmp_path):
+    answers = [PlatformError(ErrorCode.SERVICE, "bad \ud800")]
+
+    async def act(_function):
+        if answers:
+            raise answers.pop()
+        return Outcome(b"{}")
+
+    async with world(tmp_path, act) as it, it.dispatching():
+        await it.store.accept(event("1"))
+        await until_true(it.store.due)
+        it.clock.advance(1)
+        await until_true(lambda: gone(it))
+        assert await it.dead() == []
+
+
+async def test_an_event_that_cannot_be_read_stops_no_other(tmp_path):
+    async with world(tmp_path) as it:
+        await it.store.accept(event("1"), event("2"), event("3"))
+        async with it.database.write() as connection:
+            for broken in ("source = 'newer' WHERE id = '1'", "details = '[' WHERE id = '3'"):
+                await connection.execute(sa.text(f"UPDATE events SET {broken}"))
+        async with it.dispatching():
+            await until_true(lambda: gone(it))
+        assert it.functions.begun == [("f", "2")]
+        dead = await it.dead()
+        assert [kept.event.id for kept in dead] == ["1", "3"]
+        assert {kept.reason for kept in dead} == {"InternalError"}
+        assert "newer" in dead[0].event.last_error
+
+
+class Refuses:
+    """A store that refuses the first call of one of its methods."""
+
+    def __init__(self, store, method, error):
+        self._store, self._method, self._error = store, method, error
+
+    def __getattr__(self, name):
+        real = getattr(self._store, name)
+        if name != self._method or self._error is None:
+            return real
+
+        async def refuse(*_given, **_named):
+            error, self._error = self._error, None
+            raise error
+
+        return refuse
+
+
+BUSY = PlatformError(ErrorCode.UNAVAILABLE, "the database is busy")
+
+
+@pytest.mark.parametrize("method", ["due", "forget_dead", "take"])
+@pytest.mark.parametrize("error", [BUSY, ZeroDivisionError()], ids=["busy", "unexpected"])
+async def test_what_the_store_refuses_once_is_asked_again_soon(tmp_path, method, error):
+    async with world(tmp_path) as it:
+        await it.store.accept(event("1"))
+        store = Refuses(it.store, method, error)
+        async with it.dispatching(store, dead_for_s=60):
+            await until(lambda: store._error is None)
+            it.clock.advance(1)
+            await until_true(lambda: gone(it))
+
+
+async def test_what_is_due_is_done_though_the_dead_cannot_be_forgotten(tmp_path):
+    async with world(tmp_path) as it:
+        await it.store.accept(event("1"))
+        async with it.dispatching(Refuses(it.store, "forget_dead", BUSY), dead_for_s=60):
+            await until_true(lambda: gone(it))
 
 
 # ---------------------------------------------------------------- the end

@@ -54,6 +54,18 @@ def test_a_function_that_fails_is_tried_again_after_one_minute_and_then_two(retr
     assert end.dead.event.last_error == "no"
 
 
+@pytest.mark.parametrize("rules", [Rules(), Rules(max_retries=0)])
+@pytest.mark.parametrize("make", [NotBegun, lambda text: Failed(error_document(text))])
+def test_an_error_is_kept_in_short_whatever_it_is_made_of(make, rules):
+    reached = verdict(EVENT, make("\ud800" + "é" * 2000), rules, T)
+    kept = reached.again or reached.dead.event
+    assert kept.last_error == "?" + "é" * 1023
+
+
+def error_document(text):
+    return json.dumps({"errorType": "E", "errorMessage": text.replace("\ud800", "?")}).encode()
+
+
 def test_throttles_back_off_from_a_second_to_five_minutes_until_the_event_is_too_old():
     waits, end = follow(EVENT, [THROTTLED] * 1000, Rules(max_age_s=3600))
     assert waits[:11] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]

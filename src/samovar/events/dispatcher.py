@@ -26,7 +26,7 @@ from samovar.events.targets import Targets
 from samovar.events.turns import Turns
 from samovar.events.verdict import Attempt, NotBegun, Rules, aged_out, verdict
 from samovar.model.errors import PlatformError
-from samovar.model.event import DeadEvent, Event, function_of_arn
+from samovar.model.event import INTERNAL_ERROR, DeadEvent, Event, function_of_arn
 from samovar.ports import EventStore, Taken, Verdict
 from samovar.telemetry.log import get_logger
 
@@ -153,28 +153,40 @@ class Dispatcher:
     async def _pump(self) -> None:
         while not self._stop.is_set():
             self._news.clear()
-            now = self._clock.now()
-            if self._look_at <= now:
-                self._look_at = now + LOOK_AGAIN_S
-                await self._look(now)
-            token = self._lease.token
-            if token is None:
-                wake_at = now + TRY_AGAIN_S
-            else:
-                await self._take_turns(token)
-                wake_at = min(self._look_at, self._turns.next_at() or self._look_at)
+            try:
+                wake_at = await self._go_round(self._clock.now())
+            except Exception:  # of ours: the next round may do better
+                log.exception("events met an error")
+                wake_at = self._clock.now() + TRY_AGAIN_S
             await self._clock.until(wake_at, or_when=self._news)
 
+    async def _go_round(self, now: float) -> float:
+        """Returns when to do so again, if there are no news before."""
+        if self._look_at <= now:
+            self._look_at = now + LOOK_AGAIN_S
+            await self._look(now)
+        token = self._lease.token
+        if token is None:
+            return now + TRY_AGAIN_S
+        await self._take_turns(token)
+        return min(self._look_at, self._turns.next_at() or self._look_at)
+
     async def _look(self, now: float) -> None:
-        try:
-            due = await self._store.due()
-            if self._dead_for_s < math.inf:
-                await self._store.forget_dead(now - self._dead_for_s)
-        except PlatformError as error:
-            log.warning("the event queues could not be read", error=str(error))
-            return
-        for queue, due_at in due.items():
+        """One chore that fails does not keep the others from being done, and is done soon."""
+        for chore in (self._look_what_is_due, self._forget_dead):
+            try:
+                await chore(now)
+            except Exception as error:
+                log.warning("the events could not be looked at", error=str(error))
+                self._look_at = min(self._look_at, now + TRY_AGAIN_S)
+
+    async def _look_what_is_due(self, _now: float) -> None:
+        for queue, due_at in (await self._store.due()).items():
             self._turns.waiting(queue, due_at)
+
+    async def _forget_dead(self, now: float) -> None:
+        if self._dead_for_s < math.inf:
+            await self._store.forget_dead(now - self._dead_for_s)
 
     async def _take_turns(self, token: str) -> None:
         """All of them at once, so that they share a transaction."""
@@ -209,7 +221,7 @@ class Dispatcher:
             return
         try:
             await self._store.give_back(held.holder, held.event)
-        except PlatformError as error:  # its holder gives it back, with all that it holds
+        except Exception as error:  # its holder gives it back, with all that it holds
             log.warning("an event was not given back", event_id=held.event.id, error=str(error))
 
     async def _outcome(self, held: _Held) -> Verdict | None:
@@ -266,7 +278,7 @@ class Dispatcher:
     def _given_up(self, event: Event, error: Exception) -> Verdict:
         """Kept, so that whoever mends what is wrong may replay it."""
         failed = structs.replace(event, last_error=f"Internal error: {type(error).__name__}")
-        dead = DeadEvent(event=failed, reason="InternalError", died_at=self._clock.now())
+        dead = DeadEvent(event=failed, reason=INTERNAL_ERROR, died_at=self._clock.now())
         return Verdict(dead=dead)
 
     def _done(self, queue: str) -> None:

@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable
 
-from samovar.model.errors import PlatformError
 from samovar.ports import EventStore
 from samovar.telemetry.log import get_logger
 
@@ -65,7 +64,7 @@ class Lease:
             try:
                 await self.renew()
                 await self._store.sweep()
-            except PlatformError as error:
+            except Exception as error:
                 log.warning("the lease on events was not renewed", error=str(error))
 
     async def end(self) -> None:
@@ -75,5 +74,5 @@ class Lease:
             return
         try:
             await self._store.leave(token)
-        except PlatformError as error:  # its deadline does it, or the next life of the server
+        except Exception as error:  # its deadline does it, or the next life of the server
             log.warning("held events were not given back", error=str(error))

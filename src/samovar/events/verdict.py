@@ -40,6 +40,8 @@ FUNCTION_RETRIES_S = (60.0, 120.0)
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 300.0
 
+MAX_ERROR_CHARACTERS = 1024
+
 DEFAULT_MAX_RETRIES = 2
 DEFAULT_MAX_AGE_S = 6 * 3600.0
 
@@ -103,14 +105,15 @@ def verdict(event: Event, attempt: Attempt, rules: Rules, now: float) -> Verdict
             return _end(event, attempt, rules, SUCCESS, now)
         case Failed():
             failures = event.failures + 1
-            error = error_message_in(attempt.payload, attempt.error)[:1024]
+            error = _in_short(error_message_in(attempt.payload, attempt.error))
             again = structs.replace(event, failures=failures, last_error=error)
             if failures > rules.max_retries:
                 return _end(again, attempt, rules, RETRIES_EXHAUSTED, now)
             wait_s = FUNCTION_RETRIES_S[min(failures, len(FUNCTION_RETRIES_S)) - 1]
         case NotBegun():
             throttles = event.throttles + 1
-            again = structs.replace(event, throttles=throttles, last_error=attempt.message[:1024])
+            error = _in_short(attempt.message)
+            again = structs.replace(event, throttles=throttles, last_error=error)
             if attempt.lasting:
                 return _end(again, attempt, rules, attempt.condition, now)
             policy = _policy_of(again)
@@ -161,6 +164,11 @@ def _was_refused(event: Event, attempt: Attempt, condition: str) -> bool:
     """Whether Invoke would not even have taken the event: there is no such function."""
     refused = isinstance(attempt, NotBegun) and attempt.lasting and condition == RETRIES_EXHAUSTED
     return refused and not event.failures
+
+
+def _in_short(error: str) -> str:
+    """As an event keeps it, whatever a target has made up: it need not even be Unicode."""
+    return error[:MAX_ERROR_CHARACTERS].encode(errors="replace").decode()
 
 
 def _max_age_s(event: Event, rules: Rules) -> float:

@@ -28,6 +28,9 @@ MAX_EVENT_BYTES = 1024 * 1024
 """AWS's 1 MB: the payload of an asynchronous invocation.
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
+INTERNAL_ERROR = "InternalError"
+"""Why an event is dead that an error of the platform keeps from its target."""
+
 
 class EventState(StrEnum):
     """See the module's picture; `EVENT_MOVES` is the transition table."""

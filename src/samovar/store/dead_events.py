@@ -10,6 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from samovar.store.event_counts import Counts
+from samovar.store.event_rows import parked_columns
+from samovar.telemetry.log import get_logger
+
+log = get_logger("store")
 
 AT_ONCE = 500
 """Dead events that one statement deletes."""
@@ -18,6 +22,10 @@ _DELETE = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE died_at I
 _RETURNING = "LIMIT :limit) RETURNING queue, LENGTH(payload) AS size_bytes"
 _DELETE_OLDEST = sa.text(_DELETE.format(which="") + "ORDER BY died_at " + _RETURNING)
 _DELETE_BEFORE = sa.text(_DELETE.format(which="AND died_at < :before") + _RETURNING)
+_PARK = sa.text(
+    "UPDATE events SET holder = NULL, due_at = NULL, died_at = :died_at, source = :source, "
+    "details = :details WHERE id = :id"
+)
 _FORGET_EMPTY = sa.text("DELETE FROM event_queues WHERE events = 0 AND dead = 0")
 
 
@@ -37,6 +45,15 @@ def forget_before(connection: sa.Connection, counts: Counts, before: float) -> i
     empty go, too: their functions may be gone for ever."""
     connection.execute(_FORGET_EMPTY)
     return _delete(connection, counts, _DELETE_BEFORE, {"before": before, "limit": AT_ONCE})
+
+
+def park(connection: sa.Connection, counts: Counts, row: Any, error: Exception, now: float) -> None:
+    """Keep an event as dead whose row cannot be read: in a form that can be."""
+    log.warning("an event cannot be read; it is kept as dead", event_id=row.id, error=str(error))
+    columns = parked_columns(row, error)
+    connection.execute(_PARK, {"id": row.id, "died_at": now, **columns})
+    counts.live(row.queue, -1, -len(row.payload))
+    counts.dead(row.queue, +1, +len(row.payload))
 
 
 def _delete(

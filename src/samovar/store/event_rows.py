@@ -11,7 +11,13 @@ from typing import Any
 
 import msgspec
 
-from samovar.model.event import DeadEvent, DeliveryPolicy, Event, EventSource
+from samovar.model.event import (
+    INTERNAL_ERROR,
+    DeadEvent,
+    DeliveryPolicy,
+    Event,
+    EventSource,
+)
 
 COLUMNS = (
     "id",
@@ -25,6 +31,8 @@ COLUMNS = (
     "payload",
     "details",
 )
+
+MAX_UNREAD_CHARACTERS = 4096
 
 
 class _Details(msgspec.Struct, omit_defaults=True):
@@ -102,3 +110,11 @@ def details_of(event: Event, reason: str | None = None) -> str:
         reason=reason,
     )
     return _encoder.encode(details).decode()
+
+
+def parked_columns(row: Any, error: Exception) -> Mapping[str, str]:
+    """What a row that `event_from` cannot read is to have instead, for whoever looks after it: as
+    much of what it had as an error message takes."""
+    unread = f"It cannot be read ({error}): {row.source} {row.details}"[:MAX_UNREAD_CHARACTERS]
+    details = _Details(last_error=unread, reason=INTERNAL_ERROR)
+    return {"source": EventSource.INVOKE.value, "details": _encoder.encode(details).decode()}

@@ -122,12 +122,17 @@ class SqlEventStore:
         """See the port."""
         parameters = {"holder": holder, "queue": queue, "limit": limit, "now": now}
 
-        def work(connection: sa.Connection, _: Counts) -> Taken:
+        def work(connection: sa.Connection, counts: Counts) -> Taken:
             alone = connection.dialect.name == "sqlite"
             rows = connection.execute(_TAKE_ALONE if alone else _TAKE_SHARED, parameters).all()
             next_due = connection.execute(_NEXT_DUE, {"queue": queue}).scalar_one()
-            events = sorted(map(event_from, rows), key=lambda event: event.due_at)
-            return Taken(events, next_due)
+            events = []
+            for row in rows:
+                try:
+                    events.append(event_from(row))
+                except Exception as error:  # it must not keep others from being taken
+                    dead_events.park(connection, counts, row, error, now)
+            return Taken(sorted(events, key=lambda event: event.due_at), next_due)
 
         return await self._write(work)
 

@@ -18,6 +18,9 @@ import sqlalchemy as sa
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.store.database import Database
+from samovar.telemetry.log import get_logger
+
+log = get_logger("store")
 
 MAX_GROUP = 512
 """Writes in one transaction: the ones after them wait for it."""
@@ -57,6 +60,8 @@ class GroupCommit(Generic[Write]):
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting: deque[Waiter[Write]] = deque()
         self._waiting_bytes = 0
+        self._under_way: deque[Waiter[Write]] = deque()
+        """The group that is being made: those of it that have not been answered, in order."""
         self._news = asyncio.Event()
         self._closing = False
         self._tasks = asyncio.TaskGroup()
@@ -84,10 +89,8 @@ class GroupCommit(Generic[Write]):
             or self._waiting_bytes >= self._max_waiting_bytes
         )
         if self._closing or full:
-            failure = PlatformError(
-                ErrorCode.UNAVAILABLE, "The service is unavailable: too many writes are waiting."
-            )
-            self._done(write, failure)
+            failure = _unavailable("too many writes are waiting")
+            self._tell(write, failure)
             raise failure
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((write, size_bytes, future))
@@ -96,12 +99,18 @@ class GroupCommit(Generic[Write]):
         return await future
 
     async def _work(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._news.clear()
-                await self._news.wait()
-                continue
-            await self._make(self._next_group())
+        try:
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._news.clear()
+                    await self._news.wait()
+                    continue
+                await self._make(self._next_group())
+        finally:  # nobody is to wait for who has gone
+            self._closing = True
+            self._under_way.extend(self._waiting)
+            self._waiting.clear()
+            self._answer([_unavailable("it is stopping")] * len(self._under_way))
 
     def _next_group(self) -> list[Waiter[Write]]:
         group: list[Waiter[Write]] = []
@@ -110,6 +119,7 @@ class GroupCommit(Generic[Write]):
             group.append(self._waiting.popleft())
             size_bytes += group[-1][1]
         self._waiting_bytes -= size_bytes
+        self._under_way.extend(group)
         return group
 
     async def _make(self, group: Sequence[Waiter[Write]]) -> None:
@@ -123,14 +133,28 @@ class GroupCommit(Generic[Write]):
                 await self._make(group[middle:])
                 return
             results = [error] * len(group)
-        for (write, _, future), result in zip(group, results, strict=True):
-            self._done(write, result)
+        self._answer(results)
+
+    def _answer(self, results: Sequence[Any]) -> None:
+        for result in results:
+            write, _, future = self._under_way.popleft()
+            self._tell(write, result)
             if future.done():  # nobody waits for it any more
                 continue
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+    def _tell(self, write: Write, result: Any) -> None:
+        try:
+            self._done(write, result)
+        except Exception:  # what was written is written, and others wait for theirs
+            log.exception("what came of a write was not heard")
+
+
+def _unavailable(why: str) -> PlatformError:
+    return PlatformError(ErrorCode.UNAVAILABLE, f"The service is unavailable: {why}.")
 
 
 def _is_busy(error: Exception) -> bool:
