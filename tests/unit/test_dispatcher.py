@@ -178,7 +178,8 @@ async def test_no_more_are_under_way_than_may_be(tmp_path):
     async with world(tmp_path, act) as it:
         it.at_once = 20
         async with it.dispatching():
-            await it.store.accept(*(event(f"{f}{n}", f) for f in "abcd" for n in range(20)))
+            names = [f"{letter}{number}" for letter in "abcd" for number in range(5)]
+            await it.store.accept(*(event(f"{f}-{n}", f) for f in names for n in range(4)))
             await until(lambda: under_way == 20)
             gate.set()
             await until_true(lambda: gone(it))

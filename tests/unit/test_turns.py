@@ -62,14 +62,27 @@ def test_queues_take_turns_whatever_has_been_due_longest():
     assert order == ["old", "middle", "new"] * 2
 
 
-def test_all_together_are_bounded():
-    made = turns(at_once=10)
-    for queue in "abc":
+def test_all_together_are_bounded_and_the_last_fourth_is_for_those_that_have_none():
+    made = turns(at_once=16)
+    for queue in "abcdefg":
         made.waiting(queue, NOW)
-    assert taking(made) == [("a", 8), ("b", 2)]
+    assert taking(made) == [("a", 8), ("b", 4), ("c", 1), ("d", 1), ("e", 1), ("f", 1)]
     assert made.next_at() is None
+    made.took("a", 8, 8, NOW)
     made.done("a")
-    assert taking(made) == [("c", 1)]
+    assert taking(made) == [("g", 1)]
+
+
+def test_who_waited_for_the_room_of_others_has_a_turn_when_there_is_some():
+    made = turns(at_once=16)
+    for queue in "ab":
+        made.waiting(queue, NOW)
+    assert taking(made) == [("a", 8), ("b", 4)]
+    made.took("b", 4, 4, NOW)
+    assert taking(made) == []
+    for _ in range(8):
+        made.done("a")
+    assert taking(made) == [("b", 4)]
 
 
 def test_a_window_grows_with_what_begins_up_to_the_bound_of_the_queue():

@@ -23,6 +23,10 @@ LONGEST_PAUSE_S = 30.0
 TAKEN_AT_ONCE = 64
 """Events that one turn may take."""
 
+KEPT_SHARE = 4
+"""Of what may be under way in all, a fourth is kept for queues of which nothing is: one event each.
+Or a few functions that run for long would keep all others from beginning."""
+
 
 @dataclass(slots=True)
 class _Queue:
@@ -81,7 +85,9 @@ class Turns:
         """The queue whose turn it is and how many to take of it, or None where none can have one.
         Those are counted in; `took` tells how many there were."""
         self._line_up(now)
-        while self._line and self._under_way < self._at_once:
+        stay: list[str] = []
+        turn: tuple[str, int] | None = None
+        while turn is None and self._line and self._under_way < self._at_once:
             queue = next(iter(self._line))
             del self._line[queue]
             known = self._queues.get(queue)
@@ -89,15 +95,16 @@ class Turns:
                 continue
             if known.paused_until > now:
                 self._look_later(queue, known)
-                continue
-            number = min(self._room(queue, known), TAKEN_AT_ONCE)
-            if number <= 0:
+            elif self._own_room(queue, known) <= 0:
                 known.passed_over = True
-                continue
-            self._count(known, number)
-            known.due_at = math.inf  # `took` knows; what comes meanwhile is told
-            return queue, number
-        return None
+            elif (number := min(self._room(queue, known), TAKEN_AT_ONCE)) <= 0:
+                stay.append(queue)  # till some of the others' are done
+            else:
+                self._count(known, number)
+                known.due_at = math.inf  # `took` knows; what comes meanwhile is told
+                turn = queue, number
+        self._line.update(dict.fromkeys(stay))
+        return turn
 
     def next_at(self) -> float | None:
         """After `next` has returned None: when to call it again, if nothing else happens before;
@@ -153,8 +160,14 @@ class Turns:
         return known
 
     def _room(self, queue: str, known: _Queue) -> int:
-        own = min(known.window, self._bound_of(queue)) - known.under_way
-        return min(own, self._at_once - self._under_way)
+        free = self._at_once - self._under_way
+        shared = max(free - self._at_once // KEPT_SHARE, 0)
+        if not known.under_way:
+            shared = max(shared, min(free, 1))
+        return min(self._own_room(queue, known), shared)
+
+    def _own_room(self, queue: str, known: _Queue) -> int:
+        return min(known.window, self._bound_of(queue)) - known.under_way
 
     def _count(self, known: _Queue, number: int) -> None:
         known.under_way += number
