@@ -217,6 +217,12 @@ def test_a_payload_goes_on_through_a_pipe_as_it_is(
         ("events/purge", {"ids": ["x"] * 1001}),
         ("events/purge", {"ids": "x"}),
         ("events/purge", {"all": True, "more": 1}),
+        ("events/purge", {"ids": ["\0"]}),
+        ("events/purge", {"function": "arn:\ud800"}),
+        ("events/purge", {"all": True, "as_of": "now"}),
+        ("events?region=%00", None),
+        ("events?function=arn:%00", None),
+        ("events/%00", None),
         ("events/purge", {"function": "no/function"}),
     ],
 )

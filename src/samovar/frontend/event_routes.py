@@ -82,7 +82,7 @@ class EventRoutes:
             case "GET", "":
                 return await self._list(request)
             case "GET", _:
-                kept = await self._admin.get(_everything(request), rest)
+                kept = await self._admin.get(_everything(request), _plain(rest))
                 return json_response(200, _event(kept) | _payload(kept.event))
             case "POST", "replay":
                 chosen = await _chosen(request)
@@ -110,7 +110,7 @@ class EventRoutes:
         if (chosen.ids is not None) + (chosen.function is not None) + chosen.all != 1:
             raise PlatformError(ErrorCode.VALIDATION, "Say one of ids, function and all.")
         if chosen.ids is not None:
-            return replace(among, ids=chosen.ids, state=chosen.state)
+            return replace(among, ids=[_plain(id_) for id_ in chosen.ids], state=chosen.state)
         if chosen.function is not None:
             among = replace(among, queue=_queue_of(chosen.function, caller_of(request)))
         return replace(among, state=chosen.state or EventState.DEAD)
@@ -121,7 +121,7 @@ class EventRoutes:
 
 def _everything(request: Request) -> EventFilter:
     caller = caller_of(request)
-    return EventFilter(caller.account, caller.region)
+    return EventFilter(_plain(caller.account), _plain(caller.region))
 
 
 def _asked(request: Request) -> EventFilter:
@@ -136,8 +136,15 @@ def _asked(request: Request) -> EventFilter:
 
 def _queue_of(name: str, caller: Caller) -> str:
     if name.startswith("arn:") and ":function:" not in name:
-        return name
+        return _plain(name)
     return parse_function_name(name, caller)[0].arn
+
+
+def _plain(text: str) -> str:
+    """Refuse what no name is, and some databases could not even be asked for."""
+    if not text.isprintable():
+        raise PlatformError(ErrorCode.VALIDATION, "A name has no control characters.")
+    return text
 
 
 def _state(text: str) -> EventState:

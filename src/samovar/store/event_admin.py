@@ -8,6 +8,7 @@ changes the events; rows are locked in the order that `event_writes.py` has: eve
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from samovar.store.event_news import tell_servers
 from samovar.store.event_rows import TRIED, dead_event_from, details_of, event_from
 from samovar.store.event_writes import EventBounds
 from samovar.store.markers import read_marker, write_marker
-from samovar.store.schema import events
+from samovar.store.schema import event_queues, events
 from samovar.stores import Page
 
 _SIZE = sa.func.length(events.c.payload)
@@ -55,26 +56,16 @@ class SqlEventAdmin:
         self, among: EventFilter, *, marker: str | None, limit: int
     ) -> Page[QueueStatus]:
         """See the port."""
-        alive = events.c.died_at.is_(None)
-        query = (
-            sa.select(
-                events.c.queue,
-                *(sa.func.count(sa.case((_state == s.value, 1))).label(s) for s in _SHOWN_STATES),
-                sa.func.min(sa.case((alive, events.c.accepted_at))).label("oldest_at"),
-                sa.func.min(sa.case((events.c.holder.is_(None), events.c.due_at))).label("next_at"),
-            )
-            .where(_chosen(among))
-            .group_by(events.c.queue)
-            .order_by(events.c.queue)
-            .limit(limit + 1)
-        )
+        name, some = event_queues.c.queue, event_queues.c.events + event_queues.c.dead > 0
+        query = sa.select(name).where(some, _in_scope(name, among)).order_by(name).limit(limit + 1)
         if marker is not None:
-            query = query.where(events.c.queue > read_marker(marker, "queues", str)[0])
+            query = query.where(name > read_marker(marker, "queues", str)[0])
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        shown = rows[:limit]
-        more = write_marker("queues", shown[-1].queue) if rows[limit:] else None
-        return Page([_status(row) for row in shown], more)
+            names = (await connection.execute(query)).scalars().all()
+            shown = names[:limit]
+            rows = (await connection.execute(_counted(among, shown))).all() if shown else ()
+        more = write_marker("queues", shown[-1]) if names[limit:] else None
+        return Page(_statuses(rows), more)
 
     async def list(self, among: EventFilter, *, marker: str | None, limit: int) -> Page[KeptEvent]:
         """See the port."""
@@ -108,9 +99,11 @@ class SqlEventAdmin:
 
     async def busy(self, now: float) -> bool:
         """See the port."""
-        waits = sa.and_(events.c.holder.is_(None), events.c.due_at <= now)
-        runs = events.c.holder.is_not(None)
-        query = sa.select(*(sa.exists().where(which) for which in (waits, runs)))
+        due_at = sa.select(sa.func.min(events.c.due_at)).where(
+            events.c.holder.is_(None), events.c.queue == event_queues.c.queue
+        )
+        waits = sa.exists().where(event_queues.c.events > 0, due_at.scalar_subquery() <= now)
+        query = sa.select(waits, sa.exists().where(events.c.holder.is_not(None)))
         async with self._database.read() as connection:
             return any((await connection.execute(query)).one())
 
@@ -190,12 +183,14 @@ def _some(among: EventFilter, limit: int) -> sa.Select[Any]:
     )
 
 
-def _chosen(among: EventFilter) -> sa.ColumnElement[bool]:
+def _in_scope(queue: sa.Column[str], among: EventFilter) -> sa.ColumnElement[bool]:
     """An ARN names its region and account after its service."""
-    scope = f":{among.region}:{among.account}:"
-    conditions = [events.c.queue.contains(scope, autoescape=True)]
-    if among.queue is not None:
-        conditions.append(events.c.queue == among.queue)
+    named = [] if among.queue is None else [queue == among.queue]
+    return sa.and_(queue.contains(f":{among.region}:{among.account}:", autoescape=True), *named)
+
+
+def _chosen(among: EventFilter) -> sa.ColumnElement[bool]:
+    conditions = [_in_scope(events.c.queue, among)]
     if among.ids is not None:
         conditions.append(events.c.id.in_(among.ids))
     if among.until is not None:
@@ -233,6 +228,31 @@ def _kept(row: Any) -> KeptEvent:
     )
 
 
-def _status(row: Any) -> QueueStatus:
-    counts = {state: getattr(row, state.value) for state in _SHOWN_STATES}
-    return QueueStatus(row.queue, counts, row.oldest_at, row.next_at)
+def _counted(among: EventFilter, queues: Sequence[str]) -> sa.Select[Any]:
+    """How many events each of these has in each state, when the first was accepted and is due."""
+    each = (
+        sa.select(
+            events.c.queue,
+            _state.label("state"),
+            events.c.accepted_at,
+            sa.case((events.c.holder.is_(None), events.c.due_at)).label("due_at"),
+        )
+        .where(_chosen(among), events.c.queue >= queues[0], events.c.queue <= queues[-1])
+        .subquery()
+    )
+    figures = (sa.func.count(), sa.func.min(each.c.accepted_at), sa.func.min(each.c.due_at))
+    by = each.c.queue, each.c.state
+    return sa.select(*by, *figures).group_by(*by).order_by(each.c.queue)
+
+
+def _statuses(rows: Sequence[Any]) -> Sequence[QueueStatus]:
+    statuses = []
+    for queue, states in itertools.groupby(rows, key=lambda row: row[0]):
+        of_queue = {EventState(state): figures for _, state, *figures in states}
+        counts = {state: of_queue[state][0] if state in of_queue else 0 for state in _SHOWN_STATES}
+        oldest = [figures[1] for state, figures in of_queue.items() if state is not EventState.DEAD]
+        due = [figures[2] for figures in of_queue.values() if figures[2] is not None]
+        statuses.append(
+            QueueStatus(queue, counts, min(oldest, default=None), min(due, default=None))
+        )
+    return statuses
