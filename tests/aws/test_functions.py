@@ -229,9 +229,9 @@ def test_a_dry_run_of_new_code_changes_nothing(lambda_client, make_function):
 
 def test_an_operation_that_is_not_built_names_itself(lambda_client):
     with pytest.raises(ClientError) as raised:
-        lambda_client.list_event_source_mappings()
+        lambda_client.list_code_signing_configs()
     assert error_of(raised) == ("NotImplementedException", 501)
-    assert "ListEventSourceMappings" in str(raised.value)
+    assert "ListCodeSigningConfigs" in str(raised.value)
 
 
 def test_regions_and_accounts_do_not_see_each_other(server, lambda_client, make_function):
