@@ -1,7 +1,7 @@
 """Durable writes of events, in a process of its own: the store's, and a plain loop's beside it.
 
-`python -m benchmarks.event_store DIRECTORY EVENTS ROUNDS` prints one JSON document: events per
-second of each round. Both have 100 bytes of payload and sync the disk before they call an event
+`python -m benchmarks.event_store DIRECTORY EVENTS` prints one JSON document: events per second of
+each. Both have 100 bytes of payload and sync the disk before they call an event
 kept. The plain loop inserts one row a transaction, into a table with nothing but a key; the store
 has many callers, as a server has.
 """
@@ -68,12 +68,10 @@ async def accepting(directory: Path, events: int) -> float:
 
 
 def main() -> None:
-    directory, events, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    plain, store = [], []
-    for _ in range(rounds):
-        plain.append(plain_loop(directory, events // 4))
-        store.append(asyncio.run(accepting(directory, events)))
-    print(json.dumps({"plain": plain, "store": store}))
+    directory, events = Path(sys.argv[1]), int(sys.argv[2])
+    plain_per_s = plain_loop(directory, events // 4)
+    store_per_s = asyncio.run(accepting(directory, events))
+    print(json.dumps({"plain": plain_per_s, "store": store_per_s}))
 
 
 if __name__ == "__main__":
