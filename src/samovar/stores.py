@@ -284,6 +284,14 @@ class EventStore(Protocol):
         """An attempt has not begun: the event may be taken again, at once."""
         ...
 
+    async def held(self, holder: str) -> Sequence[str]:
+        """The ids of what it holds."""
+        ...
+
+    async def let_go(self, holder: str, ids: Sequence[str]) -> None:
+        """Put back some of what it holds."""
+        ...
+
     async def settle(self, holder: str, event: Event, verdict: Verdict) -> bool:
         """Write what becomes of an event. False: it is not this holder's any more, and nothing was
         written."""

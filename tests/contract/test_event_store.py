@@ -219,6 +219,26 @@ async def test_what_is_given_back_may_be_taken_at_once(store, keeper):
 # ---------------------------------------------------------------- holders
 
 
+async def test_a_holder_may_let_go_of_some_that_it_holds(store, keeper):
+    await store.accept(*(event(str(n), due_at=NOW - 9 + n) for n in (1, 2, 3)))
+    await store.hold("other", LEASE_S)
+    assert await ids_taken(store, limit=2) == ["1", "2"]
+    assert await ids_taken(store, limit=1, holder="other") == ["3"]
+    assert sorted(await store.held("h")) == ["1", "2"]
+    looks = keeper.looks
+    await store.let_go("h", ["2", "3"])
+    assert keeper.looks > looks
+    assert (await store.held("h"), await store.held("other")) == (["1"], ["3"])
+    assert await ids_taken(store) == ["2"]
+
+
+async def test_who_sweeps_tells_of_what_is_free_then(store, keeper):
+    await taken_one(store)
+    looks = keeper.looks
+    assert await store.sweep(everybody=True) == 1
+    assert keeper.looks > looks
+
+
 async def test_a_holder_that_renews_is_not_swept(store):
     await taken_one(store)
     assert await store.renew("h", LEASE_S)

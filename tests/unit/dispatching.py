@@ -108,6 +108,24 @@ class World:
             return list((await connection.execute(query)).all())
 
 
+class Refuses:
+    """A store that refuses the first call of one of its methods."""
+
+    def __init__(self, store: Any, method: str, error: Exception | None) -> None:
+        self._store, self._method, self._error = store, method, error
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._store, name)
+        if name != self._method or self._error is None:
+            return real
+
+        async def refuse(*_given: Any, **_named: Any) -> None:
+            error, self._error = self._error, None
+            raise error
+
+        return refuse
+
+
 async def succeed(_function: str) -> Outcome:
     return Outcome(b"{}")
 
@@ -138,3 +156,8 @@ async def until_true(condition: Callable[[], Awaitable[object]]) -> None:
     while not await condition():
         assert time.monotonic() < deadline, "it never came true"
         await asyncio.sleep(0.001)
+
+
+async def gone(it: World) -> bool:
+    """Whether every event has come to its end."""
+    return not await it.left()

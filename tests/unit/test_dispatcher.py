@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-import sqlalchemy as sa
-
 from samovar.events.verdict import Rules
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.invocation import Outcome
-from tests.unit.dispatching import THROTTLE, event, fail, never, until_true, world
+from tests.unit.dispatching import THROTTLE, Refuses, event, fail, gone, never, until_true, world
 from tests.unit.scripted_worker import settled, until
 
 FIRST_WINDOW = 8
-
-
-async def gone(it):
-    return not await it.left()
 
 
 async def test_an_event_is_run_and_gone(tmp_path):
@@ -186,135 +179,29 @@ async def test_no_more_are_under_way_than_may_be(tmp_path):
         assert most == 20
 
 
-# ---------------------------------------------------------------- faults
-
-
-async def test_an_attempt_that_outlives_its_lease_changes_nothing(tmp_path):
-    gate = asyncio.Event()
-
-    async def act(_function):
-        await gate.wait()
-        return Outcome(b"{}")
-
-    async with world(tmp_path, act) as it, it.dispatching():
-        await it.store.accept(event("1"))
-        await until(lambda: it.functions.begun)
-        assert await it.store.sweep(everybody=True) == 1
-        await it.store.hold("other", 1000.0)
-        taken = await it.store.take("other", event("1").queue, 1, it.clock.now())
-        assert len(taken.events) == 1
-        gate.set()
-        await settled()
-        await it.store.accept(event("2", "g"))  # a write after those of the attempt
-        assert "1" in await it.left()
-
-
-async def test_an_end_that_cannot_be_written_is_written_later(tmp_path):
-    full = PlatformError(ErrorCode.SERVICE, "the disk is full")
-    async with world(tmp_path) as it, it.dispatching(Refuses(it.store, "settle", full)):
-        await it.store.accept(event("1"))
-        await until_true(lambda: gone(it))
-        assert it.functions.begun == [("f", "1")]
-
-
-async def test_an_error_that_nobody_expected_is_one_of_the_system(tmp_path):
-    errors = [ZeroDivisionError()]
-
-    async def act(_function):
-        if errors:
-            raise errors.pop()
-        return Outcome(b"{}")
-
-    async with world(tmp_path, act) as it, it.dispatching():
-        await it.store.accept(event("1"))
-        await until_true(it.store.due)
-        it.clock.advance(1)
-        await until_true(lambda: gone(it))
-        assert it.functions.times("f") == 2
-
-
-async def test_an_end_that_can_never_be_written_leaves_the_event_dead(tmp_path):
-    async with world(tmp_path) as it, it.dispatching():
-        it.rules = Rules(on_success_arn="arn:aws:sqs:us-east-1:000000000000:\ud800")
-        await it.store.accept(event("1"))
-        await until_true(it.dead)
-        assert [dead.reason for dead in await it.dead()] == ["InternalError"]
-        await it.store.accept(event("2"))
-        await until(lambda: ("f", "2") in it.functions.begun)
-
-
-async def test_what_a_target_answers_need_not_be_unicode(tmp_path):
-    answers = [PlatformError(ErrorCode.SERVICE, "bad \ud800")]
-
-    async def act(_function):
-        if answers:
-            raise answers.pop()
-        return Outcome(b"{}")
-
-    async with world(tmp_path, act) as it, it.dispatching():
-        await it.store.accept(event("1"))
-        await until_true(it.store.due)
-        it.clock.advance(1)
-        await until_true(lambda: gone(it))
-        assert await it.dead() == []
-
-
-async def test_an_event_that_cannot_be_read_stops_no_other(tmp_path):
-    async with world(tmp_path) as it:
-        await it.store.accept(event("1"), event("2"), event("3"))
-        async with it.database.write() as connection:
-            for broken in ("source = 'newer' WHERE id = '1'", "details = '[' WHERE id = '3'"):
-                await connection.execute(sa.text(f"UPDATE events SET {broken}"))
-        async with it.dispatching():
-            await until_true(lambda: gone(it))
-        assert it.functions.begun == [("f", "2")]
-        dead = await it.dead()
-        assert [kept.event.id for kept in dead] == ["1", "3"]
-        assert {kept.reason for kept in dead} == {"InternalError"}
-        assert "newer" in dead[0].event.last_error
-
-
-class Refuses:
-    """A store that refuses the first call of one of its methods."""
-
-    def __init__(self, store, method, error):
-        self._store, self._method, self._error = store, method, error
-
-    def __getattr__(self, name):
-        real = getattr(self._store, name)
-        if name != self._method or self._error is None:
-            return real
-
-        async def refuse(*_given, **_named):
-            error, self._error = self._error, None
-            raise error
-
-        return refuse
-
-
-BUSY = PlatformError(ErrorCode.UNAVAILABLE, "the database is busy")
-
-
-@pytest.mark.parametrize("method", ["due", "forget_dead", "take"])
-@pytest.mark.parametrize("error", [BUSY, ZeroDivisionError()], ids=["busy", "unexpected"])
-async def test_what_the_store_refuses_once_is_asked_again_soon(tmp_path, method, error):
-    async with world(tmp_path) as it:
-        await it.store.accept(event("1"))
-        store = Refuses(it.store, method, error)
-        async with it.dispatching(store, dead_for_s=60):
-            await until(lambda: store._error is None)
-            it.clock.advance(1)
-            await until_true(lambda: gone(it))
-
-
-async def test_what_is_due_is_done_though_the_dead_cannot_be_forgotten(tmp_path):
-    async with world(tmp_path) as it:
-        await it.store.accept(event("1"))
-        async with it.dispatching(Refuses(it.store, "forget_dead", BUSY), dead_for_s=60):
-            await until_true(lambda: gone(it))
-
-
 # ---------------------------------------------------------------- the end
+
+
+async def test_who_drains_waits_until_ends_are_written(tmp_path):
+    gate, writing = asyncio.Event(), asyncio.Event()
+
+    class Slow(Refuses):
+        async def settle(self, *given):
+            writing.set()
+            await gate.wait()
+            return await self._store.settle(*given)
+
+    async with world(tmp_path) as it:
+        slow = Slow(it.store, "none", None)
+        async with it.dispatching(slow) as dispatcher, asyncio.TaskGroup() as tasks:
+            await it.store.accept(event("1"))
+            await writing.wait()
+            draining = tasks.create_task(dispatcher.drain(30))
+            await settled()
+            assert not draining.done()
+            gate.set()
+            await draining
+            assert await it.left() == []
 
 
 async def test_what_runs_when_it_drains_may_end(tmp_path):

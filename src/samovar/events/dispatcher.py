@@ -6,7 +6,12 @@ held by this dispatcher already (`claim`), and begins as soon as it is durable. 
 `verdict.py` says what becomes of the event, and that is written, if the event is still ours. When
 nothing is due the loop sleeps until something is, or is told of something new.
 
-What is in memory is what is under way: never more than the windows allow.
+What is in memory is what is under way, which the windows bound, and the ends that are being
+written. An attempt leaves its window as its end goes to the store, so that what comes next is taken
+in the same transaction.
+
+What the store has as held by this dispatcher and is not in memory was written by a transaction that
+seemed to fail: its answer was lost. It is given back when it has been found so twice.
 """
 
 from __future__ import annotations
@@ -73,9 +78,12 @@ class Dispatcher:
         self._clock = clock
         self._dead_for_s = dead_for_s
         self._shared = shared
-        self._lease = Lease(store)
+        self._lease = Lease(store, alone=not shared)
         self._tasks = asyncio.TaskGroup()
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: dict[asyncio.Task[None], str] = {}
+        """Until their ends are written. → id of the event."""
+        self._unknown: tuple[str, frozenset[str]] = ("", frozenset())
+        """Token, and what was held by it at the last look and not known here."""
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         self._at_rest = asyncio.Event()
@@ -102,7 +110,8 @@ class Dispatcher:
         await self._lease.end()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take nothing more; let what runs end within so many seconds, and give back the rest."""
+        """Take nothing more; let what runs end within so many seconds, its end be written, and give
+        back the rest."""
         self._stop.set()
         self._news.set()
         self._rest_if_idle()
@@ -131,8 +140,8 @@ class Dispatcher:
             return
         held = _Held(event, holder, self._turns.epoch(event.queue))
         task = self._tasks.create_task(self._bring(held))
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+        self._attempts[task] = event.id
+        task.add_done_callback(self._ended)
 
     def unclaim(self, event: Event) -> None:
         """See `stores.EventKeeper`."""
@@ -158,11 +167,13 @@ class Dispatcher:
             except Exception:  # of ours: the next round may do better
                 log.exception("events met an error")
                 wake_at = self._clock.now() + TRY_AGAIN_S
-            await self._clock.until(wake_at, or_when=self._news)
+            with contextlib.suppress(TimeoutError):  # the clock may have been set back
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._clock.until(wake_at, or_when=self._news)
 
     async def _go_round(self, now: float) -> float:
         """Returns when to do so again, if there are no news before."""
-        if self._look_at <= now:
+        if not now < self._look_at <= now + LOOK_AGAIN_S:  # it is time, or the clock was set back
             self._look_at = now + LOOK_AGAIN_S
             await self._look(now)
         token = self._lease.token
@@ -173,7 +184,7 @@ class Dispatcher:
 
     async def _look(self, now: float) -> None:
         """One chore that fails does not keep the others from being done, and is done soon."""
-        for chore in (self._look_what_is_due, self._forget_dead):
+        for chore in (self._look_what_is_due, self._give_back_unknown, self._forget_dead):
             try:
                 await chore(now)
             except Exception as error:
@@ -183,6 +194,17 @@ class Dispatcher:
     async def _look_what_is_due(self, _now: float) -> None:
         for queue, due_at in (await self._store.due()).items():
             self._turns.waiting(queue, due_at)
+
+    async def _give_back_unknown(self, _now: float) -> None:
+        token = self._lease.token
+        if token is None:
+            return
+        held = await self._store.held(token)
+        unknown = frozenset(held).difference(self._attempts.values())
+        before, self._unknown = self._unknown, (token, unknown)
+        if before[0] == token and (lost := unknown & before[1]):
+            log.warning("events were held that nobody here knows of", number=len(lost))
+            await self._store.let_go(token, sorted(lost))
 
     async def _forget_dead(self, now: float) -> None:
         if self._dead_for_s < math.inf:
@@ -286,6 +308,10 @@ class Dispatcher:
         self._news.set()
         self._rest_if_idle()
 
+    def _ended(self, attempt: asyncio.Task[None]) -> None:
+        del self._attempts[attempt]
+        self._rest_if_idle()
+
     def _rest_if_idle(self) -> None:
-        if self._stop.is_set() and not self._turns.under_way:
+        if self._stop.is_set() and not self._turns.under_way and not self._attempts:
             self._at_rest.set()

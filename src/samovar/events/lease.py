@@ -1,13 +1,17 @@
 """One life of a dispatcher as a holder of events: a token, and a deadline that is renewed.
 
-Deadlines go by real time. Whoever cannot renew in time must take itself for dead: others may have
-its events already. It goes on under a new token; what it began under the old one may end, if
-nobody has taken it, and otherwise changes nothing (`EventStore.settle`).
+Deadlines go by real time. Whoever cannot renew in time takes nothing more: others may have its
+events already. If they have not, it goes on as before. If they have, it goes on under a new token;
+what it began under the old one may end, and changes nothing (`EventStore.settle`).
+
+A server that is alone with its database has no deadline: nobody is there to take its events, and
+what an earlier life of it held is freed as it starts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -25,8 +29,15 @@ RENEW_S = 8.0
 class Lease:
     """See the module's text."""
 
-    def __init__(self, store: EventStore, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        alone: bool,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._lease_s = math.inf if alone else LEASE_S
         self._monotonic = monotonic
         self._token: str | None = None
         self._ends = 0.0
@@ -39,21 +50,24 @@ class Lease:
     async def begin(self) -> None:
         """Take a token. Raises `PlatformError`."""
         begun, token = self._monotonic(), secrets.token_hex(8)
-        await self._store.hold(token, LEASE_S)
-        self._token, self._ends = token, begun + LEASE_S
+        await self._store.hold(token, self._lease_s)
+        self._token, self._ends = token, begun + self._lease_s
 
     async def renew(self) -> None:
         """Go on with the token, or begin with a new one. Raises `PlatformError`."""
-        begun, token = self._monotonic(), self.token
-        if token is not None and await self._store.renew(token, LEASE_S):
-            self._ends = begun + LEASE_S
+        begun, token = self._monotonic(), self._token
+        if token is not None and await self._store.renew(token, self._lease_s):
+            self._ends = begun + self._lease_s
             return
         log.warning("the lease on events has run out; going on with a new one")
         self._token = None
         await self.begin()
 
     async def keep(self, stop: asyncio.Event) -> None:
-        """Renew until `stop` is set, and sweep up after those who could not."""
+        """Renew until `stop` is set, and sweep up after those who could not. Nothing for who is
+        alone: then there is nobody, and a server that has nothing to do writes nothing."""
+        if self._lease_s == math.inf:
+            return
         while not stop.is_set():
             try:
                 async with asyncio.timeout(RENEW_S):

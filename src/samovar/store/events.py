@@ -38,6 +38,7 @@ _FORGET_LATE = sa.text("DELETE FROM event_holders WHERE deadline <= :now")
 _FORGET_ALL = sa.text("DELETE FROM event_holders")
 _LET_GO_ALL = sa.text("UPDATE events SET holder = NULL WHERE holder = :holder")
 _LET_GO = sa.text("UPDATE events SET holder = NULL WHERE id = :id AND holder = :holder")
+_HELD = sa.text("SELECT id FROM events WHERE holder = :holder")
 _LET_GO_LOST = sa.text(
     "UPDATE events SET holder = NULL WHERE holder IS NOT NULL "
     "AND holder NOT IN (SELECT holder FROM event_holders)"
@@ -148,6 +149,23 @@ class SqlEventStore:
 
         if await self._write(work):
             self._tell(event.queue, event.due_at)
+
+    async def held(self, holder: str) -> Sequence[str]:
+        """See the port."""
+        async with self._database.read() as connection:
+            return (await connection.execute(_HELD, {"holder": holder})).scalars().all()
+
+    async def let_go(self, holder: str, ids: Sequence[str]) -> None:
+        """See the port."""
+        parameters = [{"holder": holder, "id": id_} for id_ in ids]
+
+        def work(connection: sa.Connection, _: Counts) -> None:
+            connection.execute(_LET_GO, parameters)
+            tell_servers_to_look(connection)
+
+        await self._write(work)
+        if self._keeper is not None:
+            self._keeper.look_again()
 
     async def due(self) -> Mapping[str, float]:
         """See the port."""
