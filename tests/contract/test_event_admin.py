@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
@@ -229,6 +230,24 @@ async def test_a_full_queue_takes_back_as_many_dead_as_there_is_room_for(events:
         await events.admin.replay(ALL, NOW, 10)
     assert refused.value.code is ErrorCode.TOO_MANY_REQUESTS
     assert await counted(events.database) == {F: (5, 10, 1, 2)}
+
+
+async def test_a_full_queue_keeps_no_other_from_its_dead(events: Events) -> None:
+    for id_ in "123":
+        await events.died(id_, G)
+    await events.died("behind them")
+    for id_ in "abcde":
+        await events.store.accept(event(id_, G))
+    assert await events.admin.replay(ALL, NOW, 2) == 1
+    assert await events.listed(of(queue=F)) == {"behind them": QUEUED}
+    with pytest.raises(PlatformError):
+        await events.admin.replay(ALL, NOW, 2)
+
+
+async def test_no_writer_is_waited_for_where_nothing_is_found(events: Events) -> None:
+    async with asyncio.timeout(5), events.database.write():
+        assert await events.admin.purge(ALL, 10) == 0
+        assert await events.admin.replay(ALL, NOW, 10) == 0
 
 
 async def test_what_dies_later_than_asked_for_is_left_alone(events: Events) -> None:

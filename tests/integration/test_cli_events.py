@@ -208,6 +208,7 @@ def test_a_payload_goes_on_through_a_pipe_as_it_is(
     [
         ("events?max_items=0", None),
         ("events?max_items=1e9", None),
+        ("events?max_items=000000001999999", None),
         ("events?state=odd", None),
         ("events?marker=x", None),
         ("queues?marker=x", None),

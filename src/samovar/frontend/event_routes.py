@@ -158,9 +158,11 @@ def _state(text: str) -> EventState:
 def _page(request: Request) -> tuple[str | None, int]:
     """The marker and the number of items."""
     wanted = request.query.get("max_items", [str(DEFAULT_ITEMS)])[0]
-    if not (wanted.isascii() and wanted.isdecimal() and 1 <= int(wanted[:9]) <= MAX_ITEMS):
+    known = wanted.isascii() and wanted.isdecimal() and len(wanted) <= len(str(MAX_ITEMS))
+    limit = int(wanted) if known else 0
+    if not 1 <= limit <= MAX_ITEMS:
         raise PlatformError(ErrorCode.VALIDATION, f"max_items is from 1 to {MAX_ITEMS}.")
-    return request.query.get("marker", [None])[0], int(wanted)
+    return request.query.get("marker", [None])[0], limit
 
 
 async def _chosen(request: Request) -> Chosen:

@@ -1,16 +1,18 @@
 """Looking after events in SQL: the `EventAdmin` of `samovar.event_admin`.
 
 How this works. States are not stored: a dead event has a time of death, a running one a holder, and
-one that is being retried has attempts in its details. What others are just writing is passed over
-(SKIP LOCKED), and is met by the next call. The counts of the queues change in the transaction that
-changes the events; rows are locked in the order that `event_writes.py` has: events, then counts.
+one that is being retried has attempts in its details. What is to be changed is found first, by
+reading; the transaction that changes it goes by ids, for every other writer waits for it. What
+others are just writing is passed over (SKIP LOCKED), and is met by the next call. The counts of the
+queues change with the events; rows are locked as `event_writes.py` does it: events, then counts.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,31 +111,27 @@ class SqlEventAdmin:
 
     async def replay(self, among: EventFilter, now: float, limit: int) -> int:
         """See the port."""
-        dead = _some(replace(among, state=EventState.DEAD), limit)
-
-        def work(connection: sa.Connection) -> Sequence[Any]:
-            rows, counts = connection.execute(dead).all(), Counts(connection)
-            revived = self._those_with_room(rows, counts)
-            for row in revived:
-                counts.dead(row.queue, -1, -row.size)
-                counts.live(row.queue, +1, +row.size)
-            if revived:
-                connection.execute(_REVIVE, [_revived(row, now) for row in revived])
-            for queue in {row.queue for row in revived}:
-                tell_servers(connection, queue, now)
-            counts.write()
-            return revived
-
-        revived = await self._database.transact(work)
-        for queue in {row.queue for row in revived}:
-            self._wake(queue, now)
-        return len(revived)
+        dead = replace(among, state=EventState.DEAD)
+        full: set[str] = set()
+        while ids := await self._find(dead, limit, full):
+            revived, refused = await self._database.transact(self._revival(dead, ids, now))
+            for queue in revived:
+                self._wake(queue, now)
+            if revived or not refused:
+                return sum(revived.values())
+            full |= refused  # behind them there may be some whose queues have room
+        if full:
+            raise PlatformError(
+                ErrorCode.TOO_MANY_REQUESTS, f"The event queue of {min(full)} is full."
+            )
+        return 0
 
     async def purge(self, among: EventFilter, limit: int) -> int:
         """See the port."""
+        ids = await self._find(among, limit)
 
         def work(connection: sa.Connection) -> int:
-            rows, counts = connection.execute(_some(among, limit)).all(), Counts(connection)
+            rows, counts = connection.execute(_locked(among, ids)).all(), Counts(connection)
             for row in rows:
                 leave = counts.live if row.died_at is None else counts.dead
                 leave(row.queue, -1, -row.size)
@@ -142,25 +140,57 @@ class SqlEventAdmin:
             counts.write()
             return len(rows)
 
-        return await self._database.transact(work)
+        return await self._database.transact(work) if ids else 0
 
-    def _those_with_room(self, rows: Sequence[Any], counts: Counts) -> Sequence[Any]:
-        """The oldest of them, as many as their queues have room for."""
+    async def _find(
+        self, among: EventFilter, limit: int, without: Collection[str] = ()
+    ) -> Sequence[str]:
+        """The ids of the oldest of them, but for those of some queues. No writer waits meanwhile,
+        though it may have to look at all events."""
+        when = events.c.died_at if among.state is EventState.DEAD else events.c.accepted_at
+        query = sa.select(events.c.id).where(_chosen(among)).order_by(when, events.c.id)
+        if without:
+            query = query.where(events.c.queue.not_in(without))
+        async with self._database.read() as connection:
+            return (await connection.execute(query.limit(limit))).scalars().all()
+
+    def _revival(
+        self, dead: EventFilter, ids: Sequence[str], now: float
+    ) -> Callable[[sa.Connection], tuple[Counter[str], set[str]]]:
+        """Revives those of them that are still dead: results in how many of each queue, and in
+        which queues had no room for one."""
+
+        def work(connection: sa.Connection) -> tuple[Counter[str], set[str]]:
+            rows, counts = connection.execute(_locked(dead, ids)).all(), Counts(connection)
+            revived, refused = self._with_room(rows, counts)
+            for row in revived:
+                counts.dead(row.queue, -1, -row.size)
+                counts.live(row.queue, +1, +row.size)
+            if revived:
+                connection.execute(_REVIVE, [_revived(row, now) for row in revived])
+            queues = Counter(row.queue for row in revived)
+            for queue in queues:
+                tell_servers(connection, queue, now)
+            counts.write()
+            return queues, refused
+
+        return work
+
+    def _with_room(self, rows: Sequence[Any], counts: Counts) -> tuple[Sequence[Any], set[str]]:
+        """Those that their queues have room for, and the queues that have none for another."""
         there = counts.read(list({row.queue for row in rows}))
         admitted: list[Any] = []
+        refused: set[str] = set()
         for row in rows:
             count = there[row.queue]
             full = count.events >= self._bounds.queue_events
             if full or count.bytes + row.size > self._bounds.queue_bytes:
-                if not admitted:
-                    raise PlatformError(
-                        ErrorCode.TOO_MANY_REQUESTS, f"The event queue of {row.queue} is full."
-                    )
+                refused.add(row.queue)
                 continue
             count.events += 1
             count.bytes += row.size
             admitted.append(row)
-        return admitted
+        return admitted, refused
 
 
 _REVIVE = (
@@ -172,13 +202,12 @@ _REVIVE = (
 _DELETE = sa.delete(events).where(events.c.id == sa.bindparam("gone"))
 
 
-def _some(among: EventFilter, limit: int) -> sa.Select[Any]:
-    """The oldest of these events, locked; not those that somebody else is just writing."""
+def _locked(among: EventFilter, ids: Sequence[str]) -> sa.Select[Any]:
+    """These, if they are still among those; not those that somebody else is just writing."""
     return (
         sa.select(*_LISTED, _NO_PAYLOAD, _SIZE.label("size"))
-        .where(_chosen(among))
+        .where(events.c.id.in_(ids), _chosen(among))
         .order_by(events.c.accepted_at, events.c.id)
-        .limit(limit)
         .with_for_update(skip_locked=True)
     )
 
@@ -196,7 +225,9 @@ def _chosen(among: EventFilter) -> sa.ColumnElement[bool]:
     if among.until is not None:
         since = sa.func.coalesce(events.c.died_at, events.c.accepted_at)
         conditions.append(since <= among.until)
-    if among.state is not None:
+    if among.state is EventState.DEAD:  # said so that the index of the dead serves
+        conditions.append(events.c.died_at.is_not(None))
+    elif among.state is not None:
         conditions.append(_state == among.state.value)
     return sa.and_(*conditions)
 
