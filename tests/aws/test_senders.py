@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -160,6 +161,9 @@ async def test_an_answer_that_makes_no_sense_is_a_failure_that_passes(target, an
 @pytest.mark.parametrize("target", TARGETS)
 async def test_an_endpoint_that_never_answers_is_not_waited_for(target):
     async with answering() as (url, _), AwsClients(Config(aws_endpoint=url)) as clients:
+        sender, event = Senders(clients, limit_s=0.2), structs.replace(EVENT, target=target)
         with pytest.raises(SendError, match="did not answer") as refused:
-            await Senders(clients, limit_s=0.2).send(structs.replace(EVENT, target=target))
+            await sender.send(event)
         assert not refused.value.lasting
+        ends = await asyncio.gather(*[sender.send(event) for _ in range(9)], return_exceptions=True)
+        assert sorted("lately" in str(end) for end in ends) == [False] + [True] * 8

@@ -12,6 +12,7 @@ from typing import Any
 
 from samovar.events.clients import AwsClients
 from samovar.events.senders.eventbridge import put_event
+from samovar.events.senders.hanging import Hanging
 from samovar.events.senders.s3 import put_object
 from samovar.events.senders.sns import publish
 from samovar.events.senders.sqs import QueueUrls
@@ -57,6 +58,7 @@ class Senders:
         """`limit_s`: how long one sending may take."""
         self._clients = clients
         self._limit_s = limit_s
+        self._hanging = Hanging()
         self._senders: Mapping[str, Send] = {
             "sqs": QueueUrls().send_message,
             "sns": publish,
@@ -73,19 +75,29 @@ class Senders:
         source = Arn.parse(event.queue)
         region = target.region or (source.region if source is not None else "") or "us-east-1"
         try:
-            async with (
-                asyncio.timeout(self._limit_s),
-                self._clients.client(target.service, region) as client,
-            ):
-                await send(client, target, event)
+            with self._hanging.finding_out(target.service):
+                await self._send(send, target, region, event)
         except SendError:
             raise
         except PlatformError as error:  # nobody has said where the service is: somebody may yet
             raise SendError(error.message) from error
         except TimeoutError as error:
-            raise SendError(f"{event.target} did not answer in {self._limit_s:g} s.") from error
+            raise SendError(f"{event.target} did not answer in time.") from error
         except Exception as error:
             raise _refused(event, error) from error
+
+    async def _send(self, send: Send, target: Arn, region: str, event: Event) -> None:
+        """Raises `TimeoutError` where the service does not answer; and all that can go wrong."""
+        async with (
+            asyncio.timeout(self._limit_s),
+            self._clients.client(target.service, region) as client,
+        ):
+            from botocore.exceptions import ReadTimeoutError
+
+            try:
+                await send(client, target, event)
+            except ReadTimeoutError as error:
+                raise TimeoutError from error
 
 
 def _refused(event: Event, error: Exception) -> SendError:
