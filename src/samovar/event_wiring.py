@@ -102,7 +102,14 @@ async def events_role(
         await stack.enter_async_context(dispatcher)
         source_store = SqlEventSourceStore(database, config.max_event_sources)
         kinds = source_kinds(clients, config)
-        sources = Reconciler(source_store, invoker, store, kinds, clock, config.endpoint_of)
+        sources = Reconciler(
+            source_store,
+            invoker,
+            store,
+            kinds,
+            clock,
+            shared=database.is_shared,
+        )
         await stack.enter_async_context(sources.polling())
         schedules = await stack.enter_async_context(_schedules(config, database, store, clock))
         admin = SqlEventAdmin(database, bounds, dispatcher.waiting)

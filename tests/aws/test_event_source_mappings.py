@@ -240,14 +240,23 @@ REFUSED = [
         {"StartingPosition": "LATEST", "ScalingConfig": {"MaximumConcurrency": 2}},
         "ScalingConfig is not supported for Kinesis",
     ),
-    (
-        STREAM,
-        {
-            "StartingPosition": "LATEST",
-            "DestinationConfig": {"OnFailure": {"Destination": "kafka://topic"}},
-        },
-        "kafka is not supported as an on-failure destination",
+    *(
+        (
+            STREAM,
+            {
+                "StartingPosition": "LATEST",
+                "DestinationConfig": {"OnFailure": {"Destination": destination}},
+            },
+            f"The destination ARN {destination} is invalid",
+        )
+        for destination in (
+            "kafka://topic",
+            f"arn:aws:sqs:us-east-1:{OWNER}:q.fifo",
+            f"arn:aws:sqs:us-east-1:{OWNER}:no/such queue",
+            f"arn:aws:lambda:us-east-1:{OWNER}:function:f",
+        )
     ),
+    (SQS, {"Tags": {"team": ""}}, "Tags of event source mappings are not supported"),
     (TABLE, {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": NOW}, "AT_TIMESTAMP"),
     (TABLE, {"StartingPosition": "LATEST"}, "Stream not found: arn:aws:dynamodb"),
 ]

@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from msgspec import structs
 
 from samovar.model.errors import ErrorCode, PlatformError
@@ -16,6 +17,7 @@ from samovar.model.function import FunctionId
 from samovar.ports import EventSourceStore
 from samovar.store.database import Database
 from samovar.store.event_sources import SqlEventSourceStore
+from samovar.store.schema import event_sources
 from tests.contract.samples import ACCOUNT, REGION
 
 MADE = dt.datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=dt.UTC)
@@ -72,7 +74,6 @@ async def test_a_mapping_comes_back_as_it_went_in(store):
         max_retries=-1,
         max_record_age_s=60,
         on_failure_arn="arn:aws:sqs:us-east-1:1:q",
-        tags={"team": "tea"},
     )
     await store.create(whole)
     assert await store.get(whole.uuid) == whole
@@ -173,3 +174,16 @@ async def test_there_are_no_more_than_there_may_be(store):
     with pytest.raises(PlatformError, match="SAMOVAR_MAX_EVENT_SOURCES") as refused:
         await store.create(mapping())
     assert refused.value.code is ErrorCode.INVALID_PARAMETER
+
+
+async def test_a_mapping_that_cannot_be_read_keeps_no_other_from_working(store, database):
+    good, bad = mapping(), mapping(name="g")
+    await store.create(good)
+    await store.create(bad)
+    async with database.write() as connection:
+        await connection.execute(
+            sa.update(event_sources)
+            .where(event_sources.c.uuid == bad.uuid)
+            .values(config={"of": "another release"})
+        )
+    assert await store.all_mappings() == [good]

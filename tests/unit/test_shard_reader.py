@@ -293,3 +293,43 @@ async def test_a_stream_that_is_split_later_is_read_from_the_beginnings_of_its_p
     feed.stopping.set()
     await polling
     assert numbers(feed.batches) == [[10, 11]]
+
+
+class FromTheOldest(FakeStream):
+    """As DynamoDB has it: it begins with the oldest record, and leaves out what came too early."""
+
+    begins_at_times = False
+
+
+async def test_what_came_before_the_latest_stays_left_out_after_a_restart():
+    feed = FakeFeed(mapping(starting_position="LATEST"))
+    now = feed.clock.now()
+    old = [make_record(number, arrived_at=now - 100) for number in range(4)]
+    stream = FromTheOldest(s=[*old, make_record(10, arrived_at=now)])
+    stream.page = 2
+    feed.positions.kept["s"] = Position(since=now).to_json()
+    reader = ShardReader(feed, stream, "s", Position(since=now))
+    reading = asyncio.ensure_future(reader.run())
+    await until(lambda: (feed.positions.kept["s"]["after"] or "") >= "1")
+    feed.stopping.set()
+    await reading
+    again = FakeFeed(feed.mapping)
+    await read(again, stream, Position.from_json(feed.positions.kept["s"]))
+    assert [number for batch in feed.batches + again.batches for number in batch] == ["10"]
+
+
+async def test_a_position_never_goes_back():
+    feed = FakeFeed(mapping(batch_size=1, parallelization=2))
+    feed.positions.errors = [PlatformError(ErrorCode.UNAVAILABLE, "busy")]
+    written = []
+    save = feed.positions.save
+
+    async def remember(shard, position):
+        await save(shard, position)
+        written.append(position)
+
+    feed.positions.save = remember  # type: ignore[method-assign]
+    await read(feed, FakeStream(s=records(20, keys="ab")))
+    order = [int(each["after"]) for each in written if each["after"] is not None]
+    assert order == sorted(order)
+    assert written[-1]["done"]

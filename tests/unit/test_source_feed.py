@@ -10,7 +10,6 @@ import pytest
 
 from samovar.clock import Clock
 from samovar.events.sources.feed import MappingFeed
-from samovar.events.sources.on_failure import check_destination
 from samovar.events.sources.poller import Ending, GivenUp
 from samovar.events.sources.record import Record, records_envelope
 from samovar.model.errors import ErrorCode, PlatformError
@@ -168,18 +167,3 @@ async def test_without_a_destination_nobody_is_told():
     fed = Fed()
     await fed.feed.give_up(given_up(), records_envelope)
     assert fed.queue.events == []
-
-
-@pytest.mark.parametrize(
-    "arn", ["arn:aws:sqs:us-east-1:1:q", "arn:aws:sns:us-east-1:1:t", "arn:aws:s3:::b"]
-)
-def test_queues_topics_and_buckets_are_destinations(arn):
-    check_destination(arn, lambda _: "http://there")
-    with pytest.raises(PlatformError, match="SAMOVAR_AWS_ENDPOINT"):
-        check_destination(arn, lambda _: None)
-
-
-@pytest.mark.parametrize("arn", ["kafka://topic", "arn:aws:lambda:us-east-1:1:function:f", "x", ""])
-def test_nothing_else_is_one(arn):
-    with pytest.raises(PlatformError, match="is not supported as an on-failure destination"):
-        check_destination(arn, lambda _: "http://there")

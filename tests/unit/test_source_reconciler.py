@@ -113,7 +113,7 @@ class Mappings:
 
     def __init__(self, *mappings: EventSourceMapping) -> None:
         self.kept = {each.uuid: each for each in mappings}
-        self.errors: list[PlatformError] = []
+        self.errors: list[Exception] = []
 
     async def all_mappings(self) -> Sequence[EventSourceMapping]:
         if self.errors:
@@ -157,7 +157,7 @@ class Pollers:
 
 
 @contextlib.asynccontextmanager
-async def at_work(store: Mappings, pollers: Pollers) -> AsyncIterator[Reconciler]:
+async def at_work(store: Mappings, pollers: Pollers, **settings: Any) -> AsyncIterator[Reconciler]:
     clock = Clock(wall=lambda: 0.0)
     reconciler = Reconciler(
         store,  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ async def at_work(store: Mappings, pollers: Pollers) -> AsyncIterator[Reconciler
         None,  # type: ignore[arg-type]
         {SourceKind.KINESIS: pollers},
         clock,
-        lambda _: None,
+        **settings,
     )
     reconciler.clock = clock  # type: ignore[attr-defined]
     async with asyncio.timeout(20), reconciler.polling():
@@ -236,6 +236,38 @@ async def test_pollers_that_do_not_end_in_time_are_ended():
         await until(lambda: pollers.running == {})
 
 
+async def test_a_pattern_of_another_release_is_a_problem_of_its_mapping_alone():
+    store, pollers = Mappings(structs.replace(GOOD, filters=("no pattern",)), NEW), Pollers()
+    async with at_work(store, pollers):
+        await until(lambda: "new" in pollers.running)
+        await until(lambda: "Invalid filter pattern" in store.kept["good"].last_result)
+
+
+async def test_an_error_of_ours_ends_no_other_mapping():
+    store, pollers = Mappings(NEW), Pollers()
+    store.errors = [ValueError("a defect")]
+    async with at_work(store, pollers):
+        await until(lambda: "new" in pollers.running)
+
+
+async def test_a_poller_that_does_not_end_is_ended():
+    store, pollers = Mappings(GOOD), Pollers()
+    pollers.linger.clear()
+    async with at_work(store, pollers, stop_limit_s=0.01) as reconciler:
+        await until(lambda: "good" in pollers.running)
+        store.kept["good"] = begin(GOOD, S.DELETING, "delete")
+        reconciler.changed()
+        await until(lambda: store.kept == {})
+
+
+async def test_where_several_servers_share_a_database_none_polls():
+    store, pollers = Mappings(NEW), Pollers()
+    async with at_work(store, pollers, shared=True) as reconciler:
+        with pytest.raises(PlatformError, match="to itself"):
+            await reconciler.check(NEW, a_version())
+    assert pollers.begun == []
+
+
 class Silent(Pollers):
     """A source that does not answer."""
 
@@ -250,7 +282,6 @@ async def test_a_source_that_does_not_answer_is_refused_in_time():
         None,  # type: ignore[arg-type]
         {SourceKind.KINESIS: Silent()},
         Clock(),
-        lambda _: None,
         check_limit_s=0.01,
     )
     with pytest.raises(PlatformError, match="did not answer within") as refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -217,12 +218,26 @@ RAW = {"MessageId": "m", "ReceiptHandle": "r", "Body": "b"}
         {**RAW, "Body": None},
         {**RAW, "Body": b"x"},
         {**RAW, "MessageId": 1},
-        {**RAW, "Body": "\ud800"},
     ],
     ids=str,
 )
 def test_what_is_no_message_is_left_alone(raw):
     assert read_message(raw, ARN) is None
+
+
+def test_half_a_character_comes_as_json_can_say_it():
+    message = read_message({**RAW, "Body": "tea \ud800"}, ARN)
+    assert message is not None
+    assert json.loads(message.record.json)["body"] == "tea \ud800"
+
+
+async def test_one_failed_deletion_keeps_no_other_message():
+    queue = FakeQueue(*(str(number) for number in range(30)))
+    feed = FakeFeed(mapping(batch_size=30, window_s=300))
+    queue.delete_errors = [OSError("down")] * 3
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 20 and bool(feed.problems))
+    assert len(queue.held) == 10
 
 
 @pytest.mark.parametrize("trace", ["a\r\nb: c", "x" * 513, "", "a b"])

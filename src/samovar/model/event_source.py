@@ -93,7 +93,6 @@ class EventSourceMapping(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the changes of its configuration: pollers of an older one are ended."""
     last_modified: dt.datetime
     last_result: str = NOTHING_YET
-    tags: Mapping[str, str] = {}
 
     # Which source.
     source_arn: str | None = None

@@ -21,6 +21,9 @@ from samovar.store.database import Database
 from samovar.store.markers import read_marker, write_marker
 from samovar.store.records import key_of
 from samovar.store.schema import event_source_positions, event_sources
+from samovar.telemetry.log import get_logger
+
+log = get_logger("store")
 
 _AT = event_sources.c
 _SHARD = event_source_positions.c
@@ -83,7 +86,14 @@ class SqlEventSourceStore:
     async def all_mappings(self) -> Sequence[EventSourceMapping]:
         """Everybody's."""
         async with self._database.read() as connection:
-            return [_mapping(row) for row in await connection.execute(sa.select(event_sources))]
+            rows = (await connection.execute(sa.select(event_sources))).all()
+        readable = []
+        for row in rows:
+            try:
+                readable.append(_mapping(row))
+            except msgspec.ValidationError as error:  # it must not keep the others from working
+                log.warning("a mapping cannot be read", mapping=row.uuid, error=str(error))
+        return readable
 
     async def change(
         self, uuid: str, change: Callable[[EventSourceMapping], EventSourceMapping]

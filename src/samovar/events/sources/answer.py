@@ -38,6 +38,8 @@ _answer = msgspec.json.Decoder(_Answer | None)
 def failed_ids(answer: bytes, ids: Collection[str]) -> frozenset[str]:
     """Those of the `ids` of a batch that are to be tried again, says its function's `answer`."""
     everything = frozenset(ids)
+    if not answer:
+        return frozenset()
     try:
         understood = _answer.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

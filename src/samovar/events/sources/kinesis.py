@@ -69,6 +69,7 @@ class KinesisStream:
 
     async def shards(self) -> Sequence[Shard]:
         """Those that there are, closed ones included."""
+        await self.open()  # its retention may have changed
         found: list[Shard] = []
         request: dict[str, Any] = {"StreamName": self._name}
         for _ in range(MAX_PAGES):

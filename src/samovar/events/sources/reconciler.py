@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -20,7 +20,6 @@ from msgspec import structs
 from samovar.clock import Clock
 from samovar.events.sources.feed import MappingFeed
 from samovar.events.sources.filter import Filters, PatternError
-from samovar.events.sources.on_failure import check_destination
 from samovar.events.sources.poller import Source, SourceError
 from samovar.events.sources.reconcile import plan
 from samovar.model.errors import ErrorCode, PlatformError
@@ -39,6 +38,9 @@ AFTER_FAILURE_S = 1.0
 
 RESULTS_EVERY_S = 1.0
 
+STOP_LIMIT_S = 1200.0
+"""For a poller to come to its end: the longest that a function runs, and some. It is ended then."""
+
 CHECK_LIMIT_S = 20.0
 """For a source to say that it is there, when a mapping is made or changed."""
 
@@ -47,10 +49,22 @@ LONGEST_BACK_OFF_S = 60.0
 """Of a poller that fails again and again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
     feed: MappingFeed
     task: asyncio.Task[None]
+    deadline: asyncio.TimerHandle | None = None
+
+    def stop(self, limit_s: float) -> None:
+        """Have it come to its end, within so long. Idempotent."""
+        self.feed.stopping.set()
+        if self.deadline is None:
+            self.deadline = asyncio.get_running_loop().call_later(limit_s, self.task.cancel)
+
+    def no_deadline(self) -> None:
+        """It has ended."""
+        if self.deadline is not None:
+            self.deadline.cancel()
 
 
 class Reconciler:
@@ -63,16 +77,19 @@ class Reconciler:
         queue: EventQueue,
         sources: Mapping[SourceKind, Source],
         clock: Clock,
-        endpoint_of: Callable[[str], str | None],
+        *,
+        shared: bool = False,
         check_limit_s: float = CHECK_LIMIT_S,
+        stop_limit_s: float = STOP_LIMIT_S,
     ) -> None:
         self._store = store
         self._invoker = invoker
         self._queue = queue
         self._sources = sources
         self._clock = clock
-        self._endpoint_of = endpoint_of
+        self._shared = shared
         self._check_limit_s = check_limit_s
+        self._stop_limit_s = stop_limit_s
         self._running: dict[str, _Running] = {}
         self._results: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -108,14 +125,18 @@ class Reconciler:
 
     async def check(self, mapping: EventSourceMapping, version: FunctionVersion) -> None:
         """Raise INVALID_PARAMETER for a mapping that cannot be polled; see the port."""
+        if self._shared:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER,
+                "Event sources need a server that has its database to itself: several would each "
+                "poll them.",
+            )
         try:
             Filters(mapping.filters)
         except PatternError as error:
             raise PlatformError(
                 ErrorCode.INVALID_PARAMETER, f"Invalid filter pattern definition. ({error})"
             ) from error
-        if mapping.on_failure_arn is not None:
-            check_destination(mapping.on_failure_arn, self._endpoint_of)
         try:
             async with asyncio.timeout(self._check_limit_s):
                 await self._source(mapping).check(mapping, version)
@@ -140,15 +161,18 @@ class Reconciler:
             except PlatformError as error:
                 log.warning("the event sources could not be looked at", error=str(error))
                 pause_s = AFTER_FAILURE_S
+            except Exception:  # one mapping must not end the others, nor the server
+                log.exception("the event sources could not be looked at")
+                pause_s = AFTER_FAILURE_S
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause_s)
 
     async def _round(self, tasks: asyncio.TaskGroup) -> None:
-        mappings = await self._store.all_mappings()
+        mappings = () if self._shared else await self._store.all_mappings()
         running = {uuid: each.feed.mapping.revision for uuid, each in self._running.items()}
         to_do = plan(mappings, running)
         for uuid in to_do.stop:
-            self._running[uuid].feed.stopping.set()
+            self._running[uuid].stop(self._stop_limit_s)
         if not self._ending.is_set():
             for mapping in to_do.start:
                 self._start(mapping, tasks)
@@ -162,15 +186,19 @@ class Reconciler:
         return settle(mapping, dt.datetime.fromtimestamp(self._clock.now(), dt.UTC))
 
     def _start(self, mapping: EventSourceMapping, tasks: asyncio.TaskGroup) -> None:
-        feed = MappingFeed(
-            mapping, self._invoker, self._queue, self._store, self._clock, self._report
-        )
+        try:
+            feed = MappingFeed(
+                mapping, self._invoker, self._queue, self._store, self._clock, self._report
+            )
+        except PatternError as error:  # kept by a release that took it for a pattern
+            self._report(mapping.uuid, f"PROBLEM: Invalid filter pattern definition. ({error})")
+            return
         task = tasks.create_task(self._poll(feed), name=f"poller of {mapping.uuid}")
         self._running[mapping.uuid] = _Running(feed, task)
         task.add_done_callback(lambda _: self._ended(mapping.uuid))
 
     def _ended(self, uuid: str) -> None:
-        del self._running[uuid]
+        self._running.pop(uuid).no_deadline()
         self._changed.set()
 
     async def _poll(self, feed: MappingFeed) -> None:

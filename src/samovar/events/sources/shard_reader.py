@@ -85,7 +85,7 @@ class ShardReader:
         self._waiting_bytes -= sum(self._sizes.pop(each, 0) for each in ids)
         last = self._progress.done(ids)
         if last is not None:
-            await self._save(Position(after=last))
+            await self._save(Position(after=last, since=self._read_to.since))
 
     # ------------------------------------------------------------ fetching
 
@@ -135,8 +135,7 @@ class ShardReader:
             self._waiting_bytes += len(record.json)
             self._lanes[self._lane_of(record)].put(record.filtered(), now)
         if records:
-            since = self._read_to.since if self._is_too_early(records[-1]) else None
-            self._read_to = Position(after=records[-1].id, since=since)
+            self._read_to = Position(after=records[-1].id, since=self._read_to.since)
         if unwanted:
             await self.settle(unwanted)
 
@@ -191,9 +190,6 @@ class _Lane:
         self._batcher = Batcher.of(feed.mapping)
         self._woken = asyncio.Event()
         self._closed = False
-        own_s = feed.mapping.max_record_age_s
-        retention_s = reader.stream.retention_s
-        self._max_age_s = retention_s if own_s in (None, FOREVER) else min(own_s, retention_s)
 
     def put(self, record: Record, now: float) -> None:
         """A record of this lane."""
@@ -228,7 +224,7 @@ class _Lane:
             assert work is not None
             if work.waits and not await self._feed.pause(work.back_off_s):
                 return
-            old, work = without_old(work, self._max_age_s, self._feed.clock.now())
+            old, work = without_old(work, self._max_age_s(), self._feed.clock.now())
             if old is not None and not await self._give_up(old, AGE_EXCEEDED):
                 return
             if work is None:
@@ -242,6 +238,11 @@ class _Lane:
                 then.given_up, RETRIES_EXHAUSTED
             ):
                 return
+
+    def _max_age_s(self) -> float:
+        """The stream drops its records, too, and may be told to keep them for longer."""
+        own_s, retention_s = self._feed.mapping.max_record_age_s, self._reader.stream.retention_s
+        return retention_s if own_s is None or own_s == FOREVER else min(own_s, retention_s)
 
     async def _give_up(self, work: Work, condition: str) -> bool:
         """Tell the on-failure destination, however long that takes, and go on without them. False:

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#sample-standard-queue
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,18 +44,18 @@ def read_message(raw: Mapping[str, Any], queue_arn: str) -> Message | None:
         "body": body,
         "attributes": attributes,
         "messageAttributes": _message_attributes(raw.get("MessageAttributes")),
-        "md5OfBody": raw.get("MD5OfBody"),
+        "md5OfBody": str(raw.get("MD5OfBody", "")),
         "eventSource": "aws:sqs",
         "eventSourceARN": queue_arn,
         "awsRegion": queue_arn.split(":")[3],
     }
     if raw.get("MD5OfMessageAttributes"):
-        event["md5OfMessageAttributes"] = raw["MD5OfMessageAttributes"]
+        event["md5OfMessageAttributes"] = str(raw["MD5OfMessageAttributes"])
     trace_id = attributes.get("AWSTraceHeader", "")
     try:
         document = _encode(event)
-    except (UnicodeEncodeError, TypeError):  # half a surrogate pair
-        return None
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can escape it
+        document = json.dumps(event).encode()
     record = Record(
         id=message_id,
         json=document,
@@ -80,11 +81,11 @@ def _message_attributes(given: Any) -> dict[str, Any]:
 def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     if value.get("StringValue") is not None:
-        shown["stringValue"] = value["StringValue"]
+        shown["stringValue"] = str(value["StringValue"])
     if isinstance(value.get("BinaryValue"), bytes):
         shown["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode()
     return shown | {
         "stringListValues": [],
         "binaryListValues": [],
-        "dataType": value.get("DataType"),
+        "dataType": str(value.get("DataType")),
     }

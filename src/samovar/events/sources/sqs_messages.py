@@ -94,18 +94,22 @@ class HeldMessages:
 
     async def delete(self, records: Sequence[Record]) -> None:
         """They have been dealt with. Raises `SourceError`; they appear again then."""
-        for some in _in_tens(self._pop(records)):
-            entries = _entries(some)
-            for attempt in range(1, DELETE_ATTEMPTS + 1):
-                try:
-                    entries = await self._delete(entries)
-                except SourceError:
-                    if attempt == DELETE_ATTEMPTS:
-                        raise
-                if not entries:
-                    break
-            else:
-                log.warning("messages could not be deleted", count=len(entries))
+        errors = [await self._delete_some(some) for some in _in_tens(self._pop(records))]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    async def _delete_some(self, messages: Sequence[_Held]) -> SourceError | None:
+        """What kept them from being deleted, however often it was tried."""
+        entries, error = _entries(messages), None
+        for _ in range(DELETE_ATTEMPTS):
+            try:
+                entries, error = await self._delete(entries), None
+            except SourceError as failed:
+                error = failed
+            if not entries:
+                return None
+        return error or SourceError(f"{len(entries)} messages could not be deleted")
 
     async def _delete(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those of the entries that were not deleted."""

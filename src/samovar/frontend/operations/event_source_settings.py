@@ -39,6 +39,8 @@ def new_mapping(
     name = kind_of(params)
     kind = KINDS[name]
     kind.check_members(params)
+    if params.get("Tags"):
+        raise invalid("Tags of event source mappings are not supported by this server.")
     servers = (params.get("SelfManagedEventSource") or {}).get("Endpoints") or {}
     mapping = EventSourceMapping(
         uuid=uuid,
@@ -48,7 +50,6 @@ def new_mapping(
         state=MappingState.CREATING,
         enabled=params.get("Enabled") is not False,
         last_modified=now,
-        tags=params.get("Tags") or {},
         source_arn=params.get("EventSourceArn"),
         bootstrap_servers=tuple(servers.get("KAFKA_BOOTSTRAP_SERVERS") or ()),
         topics=tuple(params.get("Topics") or ()),

@@ -15,6 +15,7 @@ from samovar.frontend.auth import Caller
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Handler, Params, Result
+from samovar.frontend.operations.destinations import check_destination
 from samovar.frontend.operations.event_source_settings import (
     describe_mapping,
     new_mapping,
@@ -25,6 +26,9 @@ from samovar.model.event_source import EventSourceMapping, MappingState, begin
 from samovar.model.function import LATEST
 
 PAGE_SIZE = 100
+
+DESTINATIONS = ("sqs", "sns", "s3")
+"""Services that may be told of records that failed."""
 
 
 class EventSourceOperations:
@@ -46,7 +50,7 @@ class EventSourceOperations:
         control = self._control
         function, qualifier = parse_function_name(params["FunctionName"], caller)
         mapping = new_mapping(params, str(uuid.uuid4()), function, qualifier, control.now())
-        await self._check(mapping)
+        await self._check(caller, mapping)
         await control.event_sources.create(mapping)
         control.sources.changed()
         return describe_mapping(mapping)
@@ -84,7 +88,7 @@ class EventSourceOperations:
                 state = MappingState.ENABLING if changed.enabled else MappingState.DISABLING
             return begin(changed, state, "update")
 
-        await self._check(change(before))
+        await self._check(caller, change(before))
         mapping = await control.event_sources.change(before.uuid, change)
         control.sources.changed()
         return describe_mapping(mapping)
@@ -111,12 +115,14 @@ class EventSourceOperations:
             raise PlatformError(ErrorCode.NOT_FOUND, "The resource you requested does not exist.")
         return mapping
 
-    async def _check(self, mapping: EventSourceMapping) -> None:
-        """Its function is there, and its source can be polled."""
+    async def _check(self, caller: Caller, mapping: EventSourceMapping) -> None:
+        """Its function is there, its destination can be told, and its source can be polled."""
         control = self._control
         version = await control.catalog.read_primary(mapping.function, mapping.qualifier or LATEST)
         if version.tenant_isolation:
             raise invalid(
                 "Event source mappings are not supported for functions with tenant isolation."
             )
+        if mapping.on_failure_arn is not None:
+            await check_destination(control, caller, mapping.on_failure_arn, DESTINATIONS)
         await control.sources.check(mapping, version)
