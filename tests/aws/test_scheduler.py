@@ -113,6 +113,9 @@ def test_a_deletion_that_is_asked_for_again_is_answered_the_same(create, schedul
     for _ in range(2):
         scheduler.delete_schedule(Name=name, ClientToken="once")
     assert refusal(scheduler.delete_schedule, Name=name, ClientToken="twice")[0] == 404
+    create()
+    scheduler.delete_schedule(Name=name, ClientToken="once")
+    assert refusal(scheduler.get_schedule, Name=name)[0] == 404
     scheduler.create_schedule_group(Name=name)
     for _ in range(2):
         scheduler.delete_schedule_group(Name=name, ClientToken="once")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 
+import pytest
+
 from tests.aws.functions import FunctionFactory, clients_of
 from tests.aws.moto_server import ACCOUNT, REGION
 from tests.aws.schedules import (
@@ -66,6 +68,34 @@ def test_a_time_in_a_time_zone_comes_once_and_the_schedule_goes(
         f"arn:aws:scheduler:us-east-1:000000000000:schedule/default/{name}"
     ]
     assert refusal(scheduler.get_schedule, Name=name)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"State": "DISABLED"}, {"State": "ENABLED"}],
+        [{"ScheduleExpressionTimezone": "Etc/UTC"}],
+        [{"EndDate": dt.datetime(2190, 1, 1)}],
+        [{"Description": "tea"}],
+    ],
+    ids=["paused", "zone", "end", "description"],
+)
+def test_what_has_fired_once_does_not_fire_again_for_a_change(
+    create, scheduler, name, function, own_server, changes
+):
+    at = f"at({now_of(own_server) + dt.timedelta(hours=2):%Y-%m-%dT%H:%M:%S})"
+    create(at, {"Arn": arn_of(function), "Input": '"once"'})
+    own_server.advance(2 * HOUR_S)
+    told_to(own_server, function, 1)
+    for change in changes:
+        scheduler.update_schedule(
+            Name=name,
+            ScheduleExpression=at,
+            FlexibleTimeWindow=OFF,
+            Target={"Arn": arn_of(function), "RoleArn": ROLE, "Input": '"again"'},
+            **change,
+        )
+        assert own_server.ask(f"schedules/default/{name}")["next"] is None
 
 
 def test_a_schedule_that_is_disabled_does_not_fire(create, scheduler, name, function, own_server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.aws.functions import lambda_client_of
+from tests.aws.functions import ROLE, lambda_client_of
 from tests.integration.test_cli import Run, deploy, name, samovar
 
 __all__ = ["deploy", "name", "samovar"]
@@ -73,6 +73,20 @@ def test_schedules_are_listed_shown_paused_resumed_and_deleted(samovar, function
     ]
     assert samovar("schedule", "rm", schedule, "--yes").stdout == f"{schedule} deleted\n"
     assert row_of(samovar, schedule) is None
+
+
+def test_what_a_schedule_says_of_itself_does_not_reach_the_terminal(samovar, schedule, server):
+    client = lambda_client_of(server.endpoint, service="scheduler")
+    client.create_schedule(
+        Name=schedule,
+        ScheduleExpression="rate(1 day)",
+        State="DISABLED",
+        Description="\x1b]0;owned\x07",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": "arn:aws:lambda:us-east-1:000000000000:function:f", "RoleArn": ROLE},
+    )
+    client.close()
+    assert r"\x1b]0;owned\x07" in samovar("schedule", "show", schedule).stdout
 
 
 def test_one_that_is_in_a_group_is_named_with_it(samovar, function, schedule, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import itertools
 import zoneinfo
 
 import pytest
@@ -19,13 +20,10 @@ def fires(fields, after, count=1, zone="UTC"):
     """The next times, as a clock in the zone shows them."""
     cron, tz = parse_cron(fields), zoneinfo.ZoneInfo(zone)
     moment = dt.datetime.fromisoformat(after).replace(tzinfo=tz)
-    shown = []
-    for _ in range(count):
-        moment = cron.next_after(moment, tz)
-        if moment is None:
-            break
-        shown.append(moment.astimezone(tz).strftime("%Y-%m-%d %H:%M %Z"))
-    return shown
+    return [
+        found.astimezone(tz).strftime("%Y-%m-%d %H:%M %Z")
+        for found in itertools.islice(cron.moments_after(moment, tz), count)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +123,7 @@ def test_daylight_saving_time(zone, fields, after, expected):
 def test_the_second_of_two_equal_hours_is_later_than_the_first():
     zone = zoneinfo.ZoneInfo("America/New_York")
     again = dt.datetime(2026, 11, 1, 1, 10, fold=1, tzinfo=zone)
-    found = parse_cron("30 1 * * ? *").next_after(again, zone)
+    found = next(parse_cron("30 1 * * ? *").moments_after(again, zone))
     assert found == dt.datetime(2026, 11, 2, 1, 30, tzinfo=zone)
 
 
@@ -220,8 +218,8 @@ def test_no_minute_that_matches_is_left_out_and_none_that_does_not_is_taken(
     fields, matches = expression
     zone = zoneinfo.ZoneInfo(zone_name)
     start = after.replace(tzinfo=zone).astimezone(UTC)
-    found = parse_cron(fields).next_after(start, zone)
-    assert found is not None and found > start
+    found = next(parse_cron(fields).moments_after(start, zone))
+    assert found > start
     assert matches(found.astimezone(zone).replace(tzinfo=None))
     # No minute in between matches, but second showings of one: days without a match are skipped
     # by their dates, or this would take minutes itself.

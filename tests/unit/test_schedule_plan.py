@@ -114,6 +114,14 @@ def test_the_last_tick_before_the_end_deletes_it():
     assert does(first.then, NOON + 300).then is None
 
 
+def test_what_is_to_go_when_it_is_done_goes_though_it_never_fires():
+    end = dt.datetime(2026, 11, 23, 12, 7, tzinfo=dt.UTC)
+    plan = planned(a_schedule("rate(1 day)", end=end, delete_when_done=True), after=NOON)
+    assert (plan.tick_at, plan.next_at) == (None, NOON)
+    what = does(plan, NOON)
+    assert (list(what.ticks), what.missed, what.then) == ([], 0, None)
+
+
 def test_after_its_end_no_tick_is_missed():
     end = dt.datetime(2026, 11, 23, 12, 7, tzinfo=dt.UTC)
     what = does(planned(a_schedule(end=end)), NOON + 2 * HOUR_S)

@@ -10,12 +10,13 @@ import pytest
 from msgspec import structs
 
 from samovar.clock import Clock
-from samovar.events.schedules.occurrence import for_attempt
+from samovar.events.schedules.occurrence import event_of, for_attempt
 from samovar.events.schedules.ticker import Ticker
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import DeliveryPolicy, EventSource
 from samovar.model.schedule import GroupState
 from samovar.model.schedule_plan import plan
+from samovar.ports import Verdict
 from samovar.store.database import Database
 from samovar.store.event_writes import EventBounds
 from samovar.store.events import SqlEventStore
@@ -179,34 +180,81 @@ async def test_a_flexible_window_is_drawn_anew_for_each_tick(platform):
     assert scheduled_times(await platform.fired()) == ["2026-11-23T12:00:00Z"]
 
 
-async def test_where_its_queue_is_full_a_tick_is_missed(tmp_path):
-    database = await Database.open(tmp_path / "state.db")
-    async with SqlEventStore(database, EventBounds(queue_events=2)) as events:
-        platform = Platform(database, events)
-        await platform.groups.create(a_group())
-        await platform.add(a_schedule())
-        async with platform.ticker() as ticker:
-            for number in range(1, 5):
-                await platform.until_next_is(NOON + number * 300, ticker)
-                platform.clock.advance(300)
-            await platform.until_next_is(NOON + 5 * 300, ticker)
-        assert len(await platform.fired()) == 2
-        assert (await platform.state()).missed == 3
+@pytest.fixture
+async def crowded(tmp_path):
+    """A platform whose queues hold one event."""
+    database = await Database.open(tmp_path / "crowded.db")
+    async with SqlEventStore(database, EventBounds(queue_events=1)) as events:
+        built = Platform(database, events)
+        await built.groups.create(a_group())
+        yield built
     await database.close()
 
 
-async def test_a_schedule_whose_zone_is_no_more_does_not_hold_up_the_others(platform):
+async def test_where_its_queue_is_full_a_tick_stays_due(crowded):
+    once = a_schedule("at(2026-11-23T12:00:00)", delete_when_done=True)
+    await crowded.add(once)
+    await crowded.events.accept(event_of(once, NOON, NOON, "in-the-way"))
+    async with crowded.ticker() as ticker:
+        await crowded.until_next_is(NOON + MINUTE_S, ticker)
+        await crowded.events.hold("h", 60)
+        (other,) = (await crowded.events.take("h", once.id.arn, 1, NOON)).events
+        await crowded.events.settle("h", other, Verdict())
+        crowded.clock.advance(MINUTE_S)
+        while await crowded.schedules.next_at() is not None:
+            pass
+    assert scheduled_times(await crowded.fired()) == ["2026-11-23T12:00:00Z"]
+    with pytest.raises(PlatformError, match="does not exist"):
+        await crowded.state()
+
+
+async def test_where_its_queue_stays_full_a_tick_is_missed_when_it_is_too_old(crowded):
+    once = a_schedule("at(2026-11-23T12:00:00)", target={"max_age_s": 90})
+    await crowded.add(once)
+    await crowded.events.accept(event_of(once, NOON, NOON, "in-the-way"))
+    async with crowded.ticker() as ticker:
+        for next_at in (NOON + MINUTE_S, NOON + 2 * MINUTE_S, None):
+            await crowded.until_next_is(next_at, ticker)
+            crowded.clock.advance(MINUTE_S)
+    assert (await crowded.state()).missed == 1
+
+
+async def test_a_schedule_whose_zone_is_lost_fires_when_it_is_back_and_holds_nobody_up(platform):
+    def in_zone(zone):
+        return lambda known: structs.replace(
+            known, schedule=structs.replace(known.schedule, timezone=zone)
+        )
+
+    lost = a_schedule(name="lost").id
     await platform.add(a_schedule(name="ok"), a_schedule(name="lost"))
-    await platform.schedules.replace(
-        a_schedule(name="lost").id,
-        lambda known: structs.replace(
-            known, schedule=structs.replace(known.schedule, timezone="Europe/Atlantis")
-        ),
-    )
+    await platform.schedules.replace(lost, in_zone("Europe/Atlantis"))
     async with platform.ticker() as ticker:
-        await platform.until_next_is(None, ticker, "lost")
+        await platform.until_next_is(NOON + MINUTE_S, ticker, "lost")
         await platform.until_next_is(NOON + 300, ticker, "ok")
-    assert len(await platform.fired("ok", "lost")) == 1
+        await platform.schedules.replace(lost, in_zone("UTC"))
+        platform.clock.advance(MINUTE_S)
+        await platform.until_next_is(NOON + 300, ticker, "lost")
+    assert len(await platform.fired("ok", "lost")) == 2
+
+
+async def test_a_defect_of_the_store_does_not_end_the_role(platform):
+    class Broken:
+        def __init__(self):
+            self.failed = asyncio.Event()
+
+        def __getattr__(self, name):
+            return getattr(platform.schedules, name)
+
+        async def due(self, now, limit):
+            if not self.failed.is_set():
+                self.failed.set()
+                raise ValueError("a row that cannot be read")
+            return await platform.schedules.due(now, limit)
+
+    await platform.add(a_schedule())
+    async with platform.ticker(broken := Broken()) as ticker:
+        await broken.failed.wait()
+        await platform.until_next_is(NOON + 300, ticker)
 
 
 async def test_a_group_that_is_deleted_goes_with_all_its_schedules(platform):

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from samovar.cli.endpoint import Endpoint
 from samovar.cli.failure import CommandError
 from samovar.cli.invoke import read_payload
+from samovar.cli.printable import printable
 from samovar.cli.table import table
 
 COLUMNS = ("NAME", "WHEN", "TIME ZONE", "TARGET", "NEXT", "MISSED")
@@ -165,7 +166,7 @@ def _text(value: Any) -> str:
     """A member of an answer as people read it."""
     if isinstance(value, dt.datetime):
         return f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value if isinstance(value, str) else json.dumps(value), one_line=True)
 
 
 def _short(arn: str) -> str:

@@ -65,9 +65,8 @@ class Cron:
                     if (hour, minute) >= earliest:
                         yield dt.datetime.combine(day, dt.time(hour, minute))
 
-    def next_after(self, after: dt.datetime, zone: dt.tzinfo) -> dt.datetime | None:
-        """The first moment later than `after` (aware) at which a clock in `zone` shows a time that
-        matches; None: there is none any more.
+    def moments_after(self, after: dt.datetime, zone: dt.tzinfo) -> Iterator[dt.datetime]:
+        """The moments later than `after` (aware) at which a clock in `zone` shows times that match.
 
         A time that the clock skips (spring) is skipped; one that it shows twice (autumn) counts the
         first time: https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#daylist-savings-time
@@ -77,8 +76,7 @@ class Cron:
             moment = time.replace(tzinfo=zone).astimezone(dt.UTC)
             shown = moment.astimezone(zone).replace(tzinfo=None)
             if shown == time and moment > after:
-                return moment
-        return None
+                yield moment
 
     def _days_from(self, first: dt.date) -> Iterator[dt.date]:
         for year in self.years[bisect_left(self.years, first.year) :]:

@@ -10,8 +10,9 @@ gone.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -143,24 +144,29 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """Of the request that made it."""
 
     def next_tick(self, after: float) -> float | None:
-        """Its first tick later than `after`; None: there is none. Pays no heed to its state."""
-        if self.start is not None and not self.once:
-            after = max(after, just_before(self.start.timestamp()))
-        if after >= END_OF_TIME:
-            return None
+        """Its first tick later than `after`; None: there is none."""
+        return next(self.ticks(after), None)
+
+    def ticks(self, after: float) -> Iterator[float]:
+        """Its ticks later than `after`. Pays no heed to its state."""
         zone = parse_timezone(self.timezone)
-        match parse_expression(self.expression):
-            case At() as once:  # which has neither start nor end
-                moment = once.moment(zone)
-                return moment if moment > after else None
-            case Rate(every_s=every_s):
-                first = (self.start or self.created).timestamp()
-                tick: float | None = _first_later(first, every_s, after)
-            case cron:
-                found = cron.next_after(dt.datetime.fromtimestamp(after, dt.UTC), zone)
-                tick = None if found is None else found.timestamp()
+        expression = parse_expression(self.expression)
+        if isinstance(expression, At):  # which has neither start nor end
+            moment = expression.moment(zone)
+            if moment > after:
+                yield moment
+            return
         last = END_OF_TIME if self.end is None else min(END_OF_TIME, self.end.timestamp())
-        return tick if tick is not None and tick <= last else None
+        if self.start is not None:
+            after = max(after, just_before(self.start.timestamp()))
+        if after >= last:
+            return
+        if isinstance(expression, Rate):
+            ticks = _regular((self.start or self.created).timestamp(), expression.every_s, after)
+        else:
+            since = dt.datetime.fromtimestamp(after, dt.UTC)
+            ticks = (moment.timestamp() for moment in expression.moments_after(since, zone))
+        yield from itertools.takewhile(lambda tick: tick <= last, ticks)
 
     @property
     def once(self) -> bool:
@@ -168,13 +174,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return isinstance(parse_expression(self.expression), At)
 
 
-def _first_later(first: float, every_s: int, after: float) -> float:
-    done = max(0, math.floor((after - first) / every_s))
-    tick = first + done * every_s
-    while tick <= after:  # at most twice: floats are no exact multiples
-        done += 1
-        tick = first + done * every_s
-    return tick
+def _regular(first: float, every_s: int, after: float) -> Iterator[float]:
+    for number in itertools.count(max(0, math.floor((after - first) / every_s))):
+        tick = first + number * every_s
+        if tick > after:  # floats are no exact multiples: the first or two are not
+            yield tick
 
 
 def just_before(moment: float) -> float:

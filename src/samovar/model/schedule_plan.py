@@ -41,7 +41,8 @@ class PlannedSchedule(msgspec.Struct, frozen=True, kw_only=True):
     tick_at: float | None
     """Its next tick; None: there is none, or it is disabled."""
     next_at: float | None
-    """When it fires for that: later than the tick by a random part of its flexible window."""
+    """When it fires for that: later than the tick by a random part of its flexible window. Without
+    a tick: when it is to be deleted."""
     missed: int = 0
     """Ticks that it did not fire for, ever."""
 
@@ -61,12 +62,13 @@ def plan(
     schedule: Schedule, revision: str, after: float, random: Random, missed: int = 0
 ) -> PlannedSchedule:
     """What a schedule does next, later than `after`."""
-    tick = None
+    tick = fires_at = None
     if schedule.state is ScheduleState.ENABLED:
         tick = schedule.next_tick(after)
-    fires_at = None
-    if tick is not None:
-        fires_at = tick + random() * _window_s(schedule, tick)
+        if tick is not None:
+            fires_at = tick + random() * _window_s(schedule, tick)
+        elif schedule.delete_when_done:
+            fires_at = after
     return PlannedSchedule(
         schedule=schedule, revision=revision, tick_at=tick, next_at=fires_at, missed=missed
     )
@@ -77,7 +79,7 @@ def due(planned: PlannedSchedule, now: float, lived_from: float, random: Random)
     ticks have all been lived through (`now`: from now on)."""
     schedule, first = planned.schedule, planned.tick_at
     if first is None:
-        raise ValueError(f"{schedule.id.arn} is not planned")
+        return Due(ticks=(), missed=0, then=None)
     ticks = _ticks_to_fire(schedule, first, now, lived_from)
     until = now
     if len(ticks) > MAX_AT_ONCE:
@@ -117,10 +119,7 @@ def _latest(schedule: Schedule, earliest: float, now: float) -> float | None:
 
 def _between(schedule: Schedule, begin: float, end: float) -> Iterator[float]:
     """The ticks from `begin` to `end`, both included."""
-    tick = schedule.next_tick(just_before(begin))
-    while tick is not None and tick <= end:
-        yield tick
-        tick = schedule.next_tick(tick)
+    return itertools.takewhile(lambda tick: tick <= end, schedule.ticks(just_before(begin)))
 
 
 def _count(schedule: Schedule, first: float, now: float) -> int:

@@ -29,6 +29,18 @@ _AT = schedules.c
 
 _LISTED = [column for column in _AT if column.name != "input"]
 
+_UNCHANGED = (
+    *(_AT[column] == sa.bindparam(f"of_{column}") for column in ScheduleId._fields),
+    _AT.revision == sa.bindparam("was_revision"),
+    _AT.next_at == sa.bindparam("was_next_at"),
+)
+_MOVE_ON = (
+    sa.update(schedules)
+    .where(*_UNCHANGED)
+    .values({column: sa.bindparam(column) for column in ("tick_at", "next_at", "missed")})
+)
+_GO = sa.delete(schedules).where(*_UNCHANGED)
+
 MAX_SCHEDULES = 1_000_000
 """In an account and region: https://docs.aws.amazon.com/scheduler/latest/UserGuide/scheduler-quotas.html"""
 
@@ -127,17 +139,16 @@ class SqlScheduleStore:
         """See the port."""
         was, then = firing.was, firing.then
         schedule = was.schedule.id
-        unchanged = (*_one(schedule), _AT.revision == was.revision, _AT.next_at == was.next_at)
-        move: sa.Update | sa.Delete = sa.delete(schedules).where(*unchanged)
+        values = {
+            **{f"of_{column}": value for column, value in schedule._asdict().items()},
+            "was_revision": was.revision,
+            "was_next_at": was.next_at,
+        }
         if then is not None:
-            move = (
-                sa.update(schedules)
-                .where(*unchanged)
-                .values(tick_at=then.tick_at, next_at=then.next_at, missed=then.missed)
-            )
+            values |= {"tick_at": then.tick_at, "next_at": then.next_at, "missed": then.missed}
 
         def change(connection: sa.Connection) -> bool:
-            if connection.execute(move).rowcount == 0:
+            if connection.execute(_GO if then is None else _MOVE_ON, values).rowcount == 0:
                 return False
             if then is None:
                 connection.execute(count_in(schedule.group_id, -1))

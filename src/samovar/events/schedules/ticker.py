@@ -35,8 +35,12 @@ AT_ONCE = 100
 
 SWEEP_AT_ONCE = 1000
 
+SHOWN = 10
+"""Names in one line of the log."""
+
 LOOK_AGAIN_S = 60.0
-"""So often the store is looked at where other servers may have changed it."""
+"""So often the store is looked at where other servers may have changed it, and a schedule that is
+due and cannot fire."""
 
 TRY_AGAIN_S = 1.0
 """The pause before the store is asked again that failed."""
@@ -107,6 +111,9 @@ class Ticker:
             except PlatformError as error:
                 log.warning("schedules could not be fired", error=str(error))
                 wake_at = self._clock.now() + TRY_AGAIN_S
+            except Exception:  # a row that cannot be read, say: other events must go on
+                log.exception("schedules could not be fired")
+                wake_at = self._clock.now() + LOOK_AGAIN_S
             await self._clock.until(wake_at, or_when=self._news)
 
     async def _round(self) -> float | None:
@@ -132,10 +139,22 @@ class Ticker:
     ) -> None:
         decided = await asyncio.to_thread(self._decide, batch, now, lived_from)
         outcomes = await asyncio.gather(
-            *(self._fire(decision) for decision in decided), return_exceptions=True
+            *(self._fire(decision, now) for decision in decided), return_exceptions=True
         )
+        missed = {
+            decision.firing.was.schedule.id.arn: outcome
+            for decision, outcome in zip(decided, outcomes, strict=True)
+            if isinstance(outcome, int) and outcome
+        }
+        if missed:
+            log.warning(
+                "schedules have missed ticks",
+                ticks=sum(missed.values()),
+                schedules=len(missed),
+                of_them=list(missed)[:SHOWN],
+            )
         for outcome in outcomes:
-            if outcome is not None:
+            if isinstance(outcome, BaseException):
                 raise outcome
 
     def _decide(
@@ -148,24 +167,26 @@ class Ticker:
         try:
             does = due(was, now, lived_from, self._draw)
             events = [event_of(schedule, tick, now, self._new_id()) for tick in does.ticks]
-        except Exception:  # a time zone that the machine no longer knows, say
+        except Exception:  # a time zone that the machine does not know just now, say
             log.exception("a schedule cannot fire", arn=schedule.id.arn)
-            never = structs.replace(was, tick_at=None, next_at=None)
-            return _Decision(Firing(was, never, ()), 0)
+            return _Decision(_later(was, now + LOOK_AGAIN_S), 0)
         return _Decision(Firing(was, does.then, events), does.missed)
 
-    async def _fire(self, decision: _Decision) -> None:
-        firing, missed = decision.firing, decision.missed
-        arn, then = firing.was.schedule.id.arn, firing.then
+    async def _fire(self, decision: _Decision, now: float) -> int:
+        """Returns how many ticks it has missed by this."""
+        firing = decision.firing
         try:
             fired = await self._schedules.fire(firing)
         except PlatformError as error:
             if error.code is not ErrorCode.TOO_MANY_REQUESTS:
                 raise
-            log.warning("a schedule's queue is full", arn=arn, error=error.message)
-            missed += len(firing.events)
-            if then is not None:
-                then = structs.replace(then, missed=then.missed + len(firing.events))
-            fired = await self._schedules.fire(Firing(firing.was, then, ()))
-        if fired and missed:
-            log.warning("a schedule has missed ticks", arn=arn, missed=missed)
+            # Its tick stays due, until another one comes or it is too old.
+            log.warning("a schedule cannot fire yet", error=error.message)
+            await self._schedules.fire(_later(firing.was, now + LOOK_AGAIN_S))
+            return 0
+        return decision.missed if fired else 0
+
+
+def _later(was: PlannedSchedule, next_at: float) -> Firing:
+    """It does not fire now, and is looked at again then."""
+    return Firing(was, structs.replace(was, next_at=next_at), ())

@@ -49,6 +49,7 @@ class ScheduleGroupOperations:
             client_token=params.get("ClientToken"),
         )
         await self._control.groups.create(group)
+        self._control.deletions.forget(group.id.arn)
         return {"ScheduleGroupArn": group.id.arn}
 
     async def get(self, caller: Caller, params: Params) -> Result:

@@ -24,18 +24,23 @@ class Deletions:
     asks again, with the same token. They are not remembered beyond this server's life."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[str, str], None] = {}
+        self._tokens: dict[str, str] = {}
 
     def add(self, arn: str, token: str | None) -> None:
         """Remember a deletion."""
+        self.forget(arn)
         if token is not None:
-            self._done[arn, token] = None
-            if len(self._done) > MAX_REMEMBERED:
-                del self._done[next(iter(self._done))]
+            self._tokens[arn] = token
+            if len(self._tokens) > MAX_REMEMBERED:
+                del self._tokens[next(iter(self._tokens))]
+
+    def forget(self, arn: str) -> None:
+        """What was deleted has been created again."""
+        self._tokens.pop(arn, None)
 
     def has(self, arn: str, token: str | None) -> bool:
         """Whether this very request has been made."""
-        return token is not None and (arn, token) in self._done
+        return token is not None and self._tokens.get(arn) == token
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from samovar.model.schedule import (
     ScheduleState,
     just_before,
 )
-from samovar.model.schedule_expression import At, parse_expression, parse_timezone
+from samovar.model.schedule_expression import parse_expression, parse_timezone
 from samovar.model.schedule_plan import PlannedSchedule, plan
 from samovar.ports import ScheduleFilter
 
@@ -52,10 +52,11 @@ class ScheduleOperations:
         _check_new_times(schedule, None, now)
         if schedule.id.group == DEFAULT_GROUP:
             await control.ensure_default(caller)
-        after = now.timestamp() - LENIENCE_S if schedule.once else just_before(now.timestamp())
+        after = _first_after(schedule, None, now)
         await control.schedules.create(
             plan(schedule, control.new_revision(), after, control.random)
         )
+        control.deletions.forget(schedule.id.arn)
         control.changed()
         return {"ScheduleArn": schedule.id.arn}
 
@@ -71,12 +72,7 @@ class ScheduleOperations:
             was = known.schedule
             schedule = self._schedule(caller, params, created=was.created, now=now)
             _check_new_times(schedule, was, now)
-            after = now.timestamp()
-            if _fires_alike(schedule, was):
-                # A tick that is due, and not fired yet, is not lost.
-                after = just_before(min(after, known.tick_at or after))
-            elif schedule.once:
-                after -= LENIENCE_S
+            after = _first_after(schedule, known, now)
             return plan(schedule, control.new_revision(), after, control.random, known.missed)
 
         await control.schedules.replace(schedule_id, change)
@@ -158,7 +154,7 @@ def _check_expression(schedule: Schedule) -> None:
         raise refused(f"Invalid ScheduleExpressionTimezone: {error}.") from error
     try:
         expression = parse_expression(schedule.expression)
-        if isinstance(expression, Cron) and expression.next_after(EPOCH, zone) is None:
+        if isinstance(expression, Cron) and not any(expression.moments_after(EPOCH, zone)):
             raise ExpressionError("no such time ever comes")
     except ExpressionError as error:
         raise refused(f"Invalid Schedule Expression {schedule.expression}: {error}.") from error
@@ -168,10 +164,7 @@ def _check_new_times(schedule: Schedule, was: Schedule | None, now: dt.datetime)
     """Times that have been accepted once may have passed since."""
     earliest = now - dt.timedelta(seconds=LENIENCE_S)
     if schedule.once:
-        expression = parse_expression(schedule.expression)
-        assert isinstance(expression, At)
-        passed = expression.moment(parse_timezone(schedule.timezone)) < earliest.timestamp()
-        if passed and (was is None or not _fires_alike(schedule, was)):
+        if _is_new(schedule, was) and schedule.next_tick(earliest.timestamp()) is None:
             raise refused(
                 f"Invalid Schedule Expression {schedule.expression}: the time has passed already."
             )
@@ -183,13 +176,33 @@ def _check_new_times(schedule: Schedule, was: Schedule | None, now: dt.datetime)
         raise refused("The EndDate you specify cannot be in the past.")
     if start is not None and end is not None and end <= start:
         raise refused("The EndDate you specify must come after the StartDate you specify.")
+    if _is_new(schedule, was) and schedule.next_tick(just_before(now.timestamp())) is None:
+        raise refused(
+            f"Invalid Schedule Expression {schedule.expression}: no such time comes between the "
+            "StartDate and the EndDate."
+        )
 
 
-def _fires_alike(one: Schedule, other: Schedule) -> bool:
-    """Whether two have the same ticks."""
-    return all(
-        getattr(one, field) == getattr(other, field)
-        for field in ("expression", "timezone", "start", "end", "state")
+def _first_after(schedule: Schedule, known: PlannedSchedule | None, now: dt.datetime) -> float:
+    """What its next tick is to be later than."""
+    moment = now.timestamp()
+    if known is None or _is_new(schedule, known.schedule):
+        if schedule.once:
+            return moment - LENIENCE_S
+        return just_before(moment) if known is None else moment
+    # It keeps its ticks: one that is due, and not fired yet, is not lost, and none comes again.
+    return moment if known.tick_at is None else just_before(min(moment, known.tick_at))
+
+
+def _is_new(schedule: Schedule, was: Schedule | None) -> bool:
+    """Whether it has other ticks than before."""
+    if was is None:
+        return True
+    if schedule.once and was.once:  # start and end say nothing of it
+        return next(schedule.ticks(0), None) != next(was.ticks(0), None)
+    return any(
+        getattr(schedule, field) != getattr(was, field)
+        for field in ("expression", "timezone", "start", "end")
     )
 
 
