@@ -50,6 +50,9 @@ def access(*types: str) -> list[dict[str, str]]:
     return [{"Type": each, "URI": "subnet:tea"} for each in types]
 
 
+REGISTRY = {"SchemaRegistryConfig": {"SchemaRegistryURI": "https://registry.internal"}}
+
+
 def mapping_of(kafka: Kafka, topic: str) -> dict[str, Any]:
     return {
         "SelfManagedEventSource": servers(kafka.server),
@@ -231,6 +234,7 @@ def test_a_topic_that_is_not_there_is_a_problem_that_is_shown(kafka, make_moto_f
     [
         ({"SelfManagedEventSource": servers("broker:0")}, "ports from 1"),
         ({"SourceAccessConfigurations": access("VPC_SUBNET")}, "no VPC here"),
+        ({"SelfManagedKafkaEventSourceConfig": REGISTRY}, "SchemaRegistryConfig"),
         ({"SourceAccessConfigurations": access("VIRTUAL_HOST")}, "no way to access"),
         ({"SourceAccessConfigurations": access("BASIC_AUTH")}, "not the ARN of a secret"),
         (
@@ -247,6 +251,17 @@ def test_what_cannot_be_polled_is_refused(
         moto_lambda.create_event_source_mapping(
             FunctionName=function, **mapping_of(kafka, topic) | settings
         )
+
+
+def test_the_group_of_a_mapping_stays_what_it_is(
+    kafka, topic, map_topic, moto_lambda, make_moto_function
+):
+    config = {"SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": "first"}}
+    mapping = map_topic(make_moto_function(PRINT_EVENT), **config)
+    moto_lambda.update_event_source_mapping(UUID=mapping, Enabled=True, **config)
+    other = {"SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": "second"}}
+    with pytest.raises(moto_lambda.exceptions.ClientError, match=r"ConsumerGroupId|in use"):
+        moto_lambda.update_event_source_mapping(UUID=mapping, **other)
 
 
 def test_hosts_that_the_server_must_not_connect_to_are_refused(kafka, topic, tmp_path):

@@ -220,6 +220,17 @@ def test_filters_see_data_and_properties(rabbitmq, queue, map_queue, make_mq_fun
     assert rabbitmq.waiting(queue) == 0
 
 
+def test_what_is_filtered_out_leaves_the_batch_room_to_fill(
+    rabbitmq, queue, map_queue, make_mq_function, mq_mappings
+):
+    rabbitmq.publish(queue, b"yes", *[b"no"] * 10, b"yes")
+    function = make_mq_function(PRINT_EVENT)
+    filters = {"Filters": [{"Pattern": '{"data": ["yes"]}'}]}
+    window = {"MaximumBatchingWindowInSeconds": 300}
+    map_queue(function, BatchSize=2, FilterCriteria=filters, **window)
+    assert bodies(mq_mappings.printed_events(function, 1)) == ["yes", "yes"]
+
+
 def test_a_message_that_fits_into_no_event_does_not_stop_those_behind_it(
     rabbitmq, queue, map_queue, make_mq_function, mq_mappings
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -142,18 +143,47 @@ async def test_a_broker_sends_nobody_to_a_host_that_is_not_allowed(tmp_path):
 
 
 @pytest.mark.skipif(program() is None, reason="there is no Kafka broker for this machine")
-async def test_a_batch_that_is_a_bomb_is_a_problem_and_no_more(tmp_path):
+async def test_a_batch_that_is_a_bomb_stops_its_own_partition_alone(tmp_path):
     kafka = await asyncio.to_thread(Kafka(tmp_path / "kafka").start)
     try:
-        topic = f"bomb-{uuid.uuid4()}"
-        await asyncio.to_thread(kafka.create_topic, topic)
+        topic = await asyncio.to_thread(kafka.create_topic, f"bomb-{uuid.uuid4()}", 2)
         await asyncio.to_thread(
             kafka.send, topic, bytes(80 << 20), compression_type="zstd", max_request_size=1 << 30
         )
-        with pytest.raises(SourceError, match="batch of records"):
-            await kafka_source().poll(kafka_feed(kafka.port, topic))
+        await asyncio.to_thread(kafka.send, topic, b"tea", partition=1)
+        feed = kafka_feed(kafka.port, topic)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(kafka_source().poll(feed))
+            await until(lambda: bool(feed.problems and feed.batches), deadline_s=60)
+            feed.stopping.set()
     finally:
         kafka.close()
+    assert feed.batches == [[f"{topic}-1/0"]]
+    assert f"The records of {topic}-0 cannot be read" in feed.problems[0]
+
+
+@pytest.mark.skipif(program() is None, reason="there is no Kafka broker for this machine")
+async def test_many_batches_that_are_large_once_decompressed_are_so_one_after_the_other(tmp_path):
+    """On the wire all of them together are a few kilobytes, and are fetched at once."""
+    kafka = await asyncio.to_thread(Kafka(tmp_path / "kafka").start)
+    try:
+        topic = await asyncio.to_thread(kafka.create_topic, f"bombs-{uuid.uuid4()}")
+        large = [bytes(12 << 20)] * 16
+        settings = {"compression_type": "zstd", "max_request_size": 1 << 30}
+        await asyncio.to_thread(kafka.send, topic, *large, b"tea", **settings)
+        feed = kafka_feed(kafka.port, topic)
+        tracemalloc.start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(kafka_source().poll(feed))
+            await until(lambda: bool(feed.batches), deadline_s=60)
+            feed.stopping.set()
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        kafka.close()
+    assert feed.batches == [[f"{topic}-0/16"]]
+    assert [each.condition for each in feed.given_up] == ["MaximumPayloadSizeExceeded"] * 16
+    assert most_bytes < 120 << 20
 
 
 # ---------------------------------------------------------------- RabbitMQ

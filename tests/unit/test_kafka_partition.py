@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from samovar.events.sources.kafka_partition import PartitionWorker
+from samovar.events.sources.kafka_partition import PartitionWorker, UnreadableError
 from samovar.events.sources.kafka_record import KafkaMessage, envelope_of
 from samovar.events.sources.poller import BatchResult, Ending
 from samovar.events.sources.record import Record
@@ -28,9 +28,12 @@ class FakeLog:
     def __init__(self, *messages: KafkaMessage) -> None:
         self.messages = list(messages)
         self.commits: list[int] = []
+        self.errors: list[UnreadableError] = []
         self._more = asyncio.Event()
 
     async def fetch(self, limit: int) -> Sequence[KafkaMessage]:
+        if self.errors:
+            raise self.errors.pop(0)
         while not self.messages:
             self._more.clear()
             await self._more.wait()
@@ -113,13 +116,46 @@ async def test_what_uses_up_its_attempts_is_given_up_and_then_committed():
     assert given_up.details_name == "KafkaBatchInfo"
 
 
-async def test_what_cannot_be_told_to_its_destination_is_not_committed():
-    feed = feed_of(in_turn(failed), max_retries=0)
-    feed.give_up_errors.append(PlatformError(ErrorCode.TOO_MANY_REQUESTS, "the queue is full"))
-    log = FakeLog(*messages(0))
-    with pytest.raises(ExceptionGroup):
-        await work(feed, log, lambda: False)
+async def test_a_destination_that_cannot_be_told_now_is_told_later_and_the_function_not_asked():
+    busy = PlatformError(ErrorCode.TOO_MANY_REQUESTS, "the queue is full")
+    feed, log = feed_of(in_turn(failed), max_retries=0), FakeLog(*messages(0))
+    feed.give_up_errors += [busy] * 3
+    await work(feed, log, lambda: log.commits[-1:] == [1])
+    assert len(feed.batches) == len(feed.given_up) == 1
+    assert "the queue is full" in feed.problems
+
+
+async def test_what_cannot_be_told_before_the_end_is_not_committed():
+    busy = PlatformError(ErrorCode.TOO_MANY_REQUESTS, "the queue is full")
+    feed, log = feed_of(in_turn(failed), max_retries=0), FakeLog(*messages(0))
+    feed.give_up_errors += [busy] * 1000
+    await work(feed, log, lambda: len(feed.pauses) > 5)
     assert log.commits in ([], [0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "attempts"),
+    [({}, 11), ({"max_retries": -1}, 11), ({"max_retries": 2}, 3)],
+)
+async def test_with_a_destination_there_are_ten_retries_unless_said_otherwise(settings, attempts):
+    queue = "arn:aws:sqs:us-east-1:000000000000:dead"
+    feed = feed_of(failed, on_failure_arn=queue, **settings)
+    await work(feed, FakeLog(*messages(0)), lambda: bool(feed.given_up))
+    assert len(feed.batches) == attempts
+
+
+async def test_without_a_destination_there_is_no_end_of_retries():
+    feed = feed_of(failed)
+    await work(feed, FakeLog(*messages(0)), lambda: len(feed.batches) > 50)
+    assert feed.given_up == []
+
+
+async def test_records_that_cannot_be_read_are_a_problem_and_looked_at_again():
+    feed, log = feed_of(), FakeLog(*messages(0))
+    log.errors += [UnreadableError("no record")] * 3
+    await work(feed, log, lambda: log.commits[-1:] == [1])
+    assert feed.problems == ["no record"] * 3
+    assert feed.pauses == [1, 2, 4]
 
 
 async def test_poison_is_isolated_by_halves_in_order():

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from samovar.events.sources.answer import failed_ids
-from samovar.events.sources.kafka_record import batch_details, envelope_of, offset_of, record_of
+from samovar.events.sources.kafka_record import batch_details, envelope_of, offset_of, stub_of
+from samovar.events.sources.kafka_record import record_of as record_within
+from samovar.events.sources.record import Record
 
 SERVERS = ("one:9092", "two:9092")
 
@@ -23,6 +25,27 @@ class Message:
     key: bytes | None = b"green"
     value: bytes | None = b"Hello, this is a test."
     headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+def record_of(message: Message, max_bytes: int = 6_000_000) -> Record:
+    record = record_within(message, max_bytes)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(value=b"x" * 1000),
+        Message(key=b"x" * 1000),
+        Message(headers=[("h", b"\xff" * 300)]),
+        Message(headers=[("h" * 1000, b"")]),
+    ],
+)
+def test_a_record_that_is_too_large_is_none_but_where_it_is_can_be_told(message):
+    assert record_within(message, 1000) is None
+    assert stub_of(message).id == record_of(message).id
+    assert len(stub_of(message).json) < 200
 
 
 def test_a_record_has_the_documented_form():

@@ -9,7 +9,9 @@ from decimal import Decimal
 import pytest
 from pamqp.commands import Basic
 
-from samovar.events.sources.rabbitmq_record import Delivery, envelope_of, record_of
+from samovar.events.sources.rabbitmq_record import Delivery, envelope_of
+from samovar.events.sources.rabbitmq_record import record_of as record_within
+from samovar.events.sources.record import Record
 
 ARN = "arn:aws:mq:us-west-2:112556298976:broker:test:b-9bcfa592-423a-4942-879d-eb284b418fc8"
 NOTHING = dict.fromkeys(
@@ -30,6 +32,20 @@ NOTHING = dict.fromkeys(
         "clusterId",
     )
 )
+
+
+def record_of(queue: str, virtual_host: str, delivery: Delivery) -> Record:
+    record = record_within(queue, virtual_host, delivery, 6_000_000)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"x" * 1000, {}), (b"", {"h": "x" * 1000}), (b"x" * 700, None)]
+)
+def test_a_message_that_is_too_large_is_no_record(body, headers):
+    delivery = Delivery(1, False, Basic.Properties(headers=headers), body)
+    assert record_within("q", "/", delivery, 1000) is None
 
 
 def shown(**properties):

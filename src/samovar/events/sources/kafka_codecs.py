@@ -21,7 +21,7 @@ from aiokafka import codec
 from aiokafka.errors import KafkaError
 from aiokafka.record import default_records
 
-MAX_BATCH_BYTES = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Of one batch of records as its producer has compressed it, after decompression. Brokers take
 batches of 1 MB unless told otherwise."""
 

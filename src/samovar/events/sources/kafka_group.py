@@ -14,12 +14,18 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    CorruptRecordException,
+    IllegalStateError,
+    KafkaError,
+)
 
 from samovar.events.sources.kafka_client import REBALANCE_LIMIT_S
-from samovar.events.sources.kafka_partition import PartitionWorker
+from samovar.events.sources.kafka_codecs import UnreadableBatchError
+from samovar.events.sources.kafka_partition import PartitionWorker, UnreadableError
 from samovar.events.sources.kafka_record import KafkaMessage, envelope_of
-from samovar.events.sources.poller import Feed, SourceError
+from samovar.events.sources.poller import Feed
 from samovar.events.sources.waiting import wait_for_source
 
 PATIENCE_S = REBALANCE_LIMIT_S - 10
@@ -27,6 +33,10 @@ PATIENCE_S = REBALANCE_LIMIT_S - 10
 
 COMMIT_LIMIT_S = 20.0
 """A broker that has gone is waited for so long; then its records will come again."""
+
+CHUNK_RECORDS = 64
+CHUNK_BYTES = 256 * 1024
+"""What is handed out at once: others have their turns in between."""
 
 LOOK_EVERY_S = 30.0
 
@@ -178,19 +188,41 @@ class _ConsumedPartition:
     def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         self._consumer = consumer
         self._partition = partition
+        self._ready: list[KafkaMessage] = []
+        """Fetched, and not handed out: a fetch that is cancelled must not lose them."""
+        self._ready_bytes = 0
 
     async def fetch(self, limit: int) -> Sequence[KafkaMessage]:
+        ready = self._ready
+        while len(ready) < min(limit, CHUNK_RECORDS) and self._ready_bytes < CHUNK_BYTES:
+            try:
+                message = await self._next(0 if ready else WAIT_MS)
+            except UnreadableError:
+                if ready:
+                    break  # it will be raised again
+                raise
+            if message is None:
+                break
+            ready.append(message)
+            self._ready_bytes += len(message.key or b"") + len(message.value or b"")
+        fetched, self._ready, self._ready_bytes = ready[:limit], ready[limit:], 0
+        return fetched
+
+    async def _next(self, wait_ms: int) -> KafkaMessage | None:
+        """One at a time: with each batch of records that is begun, all of it is decompressed."""
         try:
             fetched = await self._consumer.getmany(
-                self._partition, timeout_ms=WAIT_MS, max_records=limit
+                self._partition, timeout_ms=wait_ms, max_records=1
             )
+        except (UnreadableBatchError, CorruptRecordException) as error:
+            raise UnreadableError(f"{_shown(self._partition)}: {error}") from error
         except KafkaError:
             raise
         except Exception as error:  # whatever aiokafka makes of bytes that are no records
             kind = type(error).__name__
-            raise SourceError(f"The records of {self._partition} cannot be read: {kind}") from error
+            raise UnreadableError(f"{_shown(self._partition)}: {kind}") from error
         messages: Sequence[KafkaMessage] = fetched.get(self._partition, ())
-        return messages
+        return messages[0] if messages else None
 
     async def commit(self, offset: int) -> None:
         try:
@@ -198,3 +230,7 @@ class _ConsumedPartition:
                 await self._consumer.commit({self._partition: offset})
         except (CommitFailedError, IllegalStateError):
             return  # another consumer has it, and will get these records again
+
+
+def _shown(partition: TopicPartition) -> str:
+    return f"The records of {partition.topic}-{partition.partition} cannot be read"

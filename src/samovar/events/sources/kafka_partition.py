@@ -13,14 +13,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from msgspec import structs
+
 from samovar.events.sources.batch import ENVELOPE_BYTES, Batcher
 from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
-from samovar.events.sources.kafka_record import KafkaMessage, batch_details, offset_of, record_of
+from samovar.events.sources.kafka_record import (
+    KafkaMessage,
+    batch_details,
+    offset_of,
+    record_of,
+    stub_of,
+)
 from samovar.events.sources.poller import Ending, Feed, GivenUp
 from samovar.events.sources.record import Envelope, Record
-from samovar.events.sources.retry import FOREVER, Work, after, without_old
+from samovar.events.sources.retry import (
+    FIRST_BACK_OFF_S,
+    FOREVER,
+    Work,
+    after,
+    back_off_s,
+    without_old,
+)
 from samovar.events.sources.waiting import wait_for_source
+from samovar.model.errors import PlatformError
+from samovar.model.event_source import EventSourceMapping
 from samovar.model.invocation import MAX_PAYLOAD_BYTES
+
+RETRIES_BEFORE_DESTINATION = 10
+"""Of batches that nothing else limits, where there is a place for those that fail. AWS's:
+https://docs.aws.amazon.com/lambda/latest/dg/kafka-on-failure-destination.html"""
 
 DEFAULT_WINDOW_S = 0.5
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html"""
@@ -28,11 +49,17 @@ DEFAULT_WINDOW_S = 0.5
 MAX_RECORD_BYTES = MAX_PAYLOAD_BYTES - ENVELOPE_BYTES
 
 
+class UnreadableError(Exception):
+    """The next records are none, or too large, and will be so the next time; the message is
+    shown."""
+
+
 class PartitionLog(Protocol):
     """A partition as its consumer has it. Raises aiokafka's errors."""
 
     async def fetch(self, limit: int) -> Sequence[KafkaMessage]:
-        """Wait for the next records, at most so many; when cancelled, none is lost."""
+        """Wait for the next records, at most so many; when cancelled, none is lost. Raises
+        `UnreadableError`."""
         ...
 
     async def commit(self, offset: int) -> None:
@@ -46,6 +73,7 @@ class PartitionWorker:
 
     def __init__(self, feed: Feed, log: PartitionLog, envelope: Envelope) -> None:
         self._feed = feed
+        self._mapping = _with_limits(feed.mapping)
         self._log = log
         self._envelope = envelope
         self._batcher = Batcher.of(feed.mapping, DEFAULT_WINDOW_S)
@@ -54,6 +82,8 @@ class PartitionWorker:
         self._end: int | None = None
         """The offset after everything that was fetched."""
         self._committed: int | None = None
+        self._unreadable = 0
+        """Fetches in a row that brought nothing that can be read."""
         self._ending = False
         self._at_rest = asyncio.Event()
         """Set while there is no attempt under way: ended now, nothing comes twice."""
@@ -85,18 +115,33 @@ class PartitionWorker:
     async def _fetch(self) -> None:
         feed = self._feed
         fetching = self._log.fetch(self._batcher.wanted)
-        messages = await wait_for_source(fetching, feed.clock, self._batcher.due_at, feed.stopping)
+        try:
+            due_at = self._batcher.due_at
+            messages = await wait_for_source(fetching, feed.clock, due_at, feed.stopping)
+        except UnreadableError as error:
+            # This partition's affair: the others go on.
+            feed.problem(str(error))
+            self._unreadable += 1
+            await feed.pause(back_off_s(self._unreadable))
+            return
         for message in messages or ():
-            record = record_of(message)
+            await self._gather(message)
             self._end = message.offset + 1
-            if len(record.json) > MAX_RECORD_BYTES:
-                feed.problem(f"The record {record.id} is too large for any event")
-                await self._give_up(Work([record]), "MaximumPayloadSizeExceeded")
-            elif feed.admits(record):
-                self._open[message.offset] = None
-                self._batcher.add(record, feed.clock.now())
+            self._unreadable = 0
+            await asyncio.sleep(0)  # a filter takes its time: others have their turns
         if not self._open:
             await self._commit()
+
+    async def _gather(self, message: KafkaMessage) -> None:
+        feed = self._feed
+        record = record_of(message, MAX_RECORD_BYTES)
+        if record is None:
+            self._open[message.offset] = None
+            feed.problem(f"The record at offset {message.offset} is too large for any event")
+            await self._give_up(Work([stub_of(message)]), "MaximumPayloadSizeExceeded")
+        elif feed.admits(record):
+            self._open[message.offset] = None
+            self._batcher.add(record, feed.clock.now())
 
     # ------------------------------------------------------------ delivering
 
@@ -116,7 +161,7 @@ class PartitionWorker:
 
     async def _attempt(self, work: Work) -> Sequence[Work]:
         """One delivery; returns what is to come again."""
-        mapping = self._feed.mapping
+        mapping = self._mapping
         if mapping.max_record_age_s not in (None, FOREVER):
             old, rest = without_old(work, mapping.max_record_age_s, self._feed.clock.now())
             if old is not None:
@@ -137,13 +182,23 @@ class PartitionWorker:
         return what.again
 
     async def _give_up(self, work: Work, condition: str) -> None:
+        """Tell the on-failure destination, however long that takes, and go on without them; where
+        the feed is stopping before that could be done, they are not dealt with."""
         records = work.records
-        details = batch_details(records, self._feed.mapping.bootstrap_servers, self._envelope)
+        details = batch_details(records, self._mapping.bootstrap_servers, self._envelope)
         given_up = GivenUp(
             records, condition, work.failures, work.result, "KafkaBatchInfo", details
         )
-        await self._feed.give_up(given_up, self._envelope)
-        self._close(records)
+        while True:
+            try:
+                await self._feed.give_up(given_up, self._envelope)
+            except PlatformError as error:
+                self._feed.problem(error.message)
+                if not await self._feed.pause(FIRST_BACK_OFF_S):
+                    return
+            else:
+                self._close(records)
+                return
 
     # ------------------------------------------------------------ progress
 
@@ -157,3 +212,9 @@ class PartitionWorker:
         if offset is not None and offset != self._committed:
             await self._log.commit(offset)
             self._committed = offset
+
+
+def _with_limits(mapping: EventSourceMapping) -> EventSourceMapping:
+    if mapping.on_failure_arn is None or mapping.max_retries not in (None, FOREVER):
+        return mapping
+    return structs.replace(mapping, max_retries=RETRIES_BEFORE_DESTINATION)

@@ -44,18 +44,12 @@ def offset_of(record: Record) -> int:
     return int(record.id.rpartition("/")[2])
 
 
-def record_of(message: KafkaMessage) -> Record:
-    """A message as a record. A message without a key or a value has no such field."""
-    shard = f"{message.topic}-{message.partition}"
-    seen: dict[str, Any] = {
-        "topic": message.topic,
-        "partition": message.partition,
-        "offset": message.offset,
-        "timestamp": message.timestamp,
-        "timestampType": (
-            "LOG_APPEND_TIME" if message.timestamp_type == LOG_APPEND_TIME else "CREATE_TIME"
-        ),
-    }
+def record_of(message: KafkaMessage, max_bytes: int) -> Record | None:
+    """A message as a record; None where that has more than so many bytes. A message without a key
+    or a value has no such field."""
+    if _least_bytes(message) > max_bytes:
+        return None
+    shard, seen = _shard(message), _seen(message)
     headers = [
         {name: [] if content is None else signed_bytes(content)}
         for name, content in message.headers
@@ -65,14 +59,53 @@ def record_of(message: KafkaMessage) -> Record:
     for name, content in contents.items():
         if content is not None:
             fields[name] = base64.b64encode(content).decode()
+    shown = msgspec.json.encode(fields | {"headers": headers})
+    if len(shown) > max_bytes:
+        return None
     return Record(
         id=record_id(shard, message.offset),
-        json=msgspec.json.encode(fields | {"headers": headers}),
+        json=shown,
         seen=seen,
         contents=contents,
         shard=shard,
-        arrived_at=message.timestamp / 1000 if message.timestamp >= 0 else None,
+        arrived_at=_arrived_at(message),
     )
+
+
+def stub_of(message: KafkaMessage) -> Record:
+    """A message of which there is only told where it is."""
+    shard = _shard(message)
+    shown = msgspec.json.encode(_seen(message))
+    return Record(
+        record_id(shard, message.offset), shown, shard=shard, arrived_at=_arrived_at(message)
+    )
+
+
+def _shard(message: KafkaMessage) -> str:
+    return f"{message.topic}-{message.partition}"
+
+
+def _arrived_at(message: KafkaMessage) -> float | None:
+    return message.timestamp / 1000 if message.timestamp >= 0 else None
+
+
+def _seen(message: KafkaMessage) -> dict[str, Any]:
+    return {
+        "topic": message.topic,
+        "partition": message.partition,
+        "offset": message.offset,
+        "timestamp": message.timestamp,
+        "timestampType": (
+            "LOG_APPEND_TIME" if message.timestamp_type == LOG_APPEND_TIME else "CREATE_TIME"
+        ),
+    }
+
+
+def _least_bytes(message: KafkaMessage) -> int:
+    """How many it has in JSON, at least: base64 makes four bytes of three, a header's byte has a
+    comma."""
+    contents = len(message.key or b"") + len(message.value or b"")
+    return contents * 4 // 3 + sum(2 * len(content or b"") for _, content in message.headers)
 
 
 def envelope_of(bootstrap_servers: Sequence[str]) -> Envelope:

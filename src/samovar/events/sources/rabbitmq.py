@@ -117,7 +117,6 @@ class _QueueWorker:
         self._batcher = Batcher.of(feed.mapping, DEFAULT_WINDOW_S)
         self._waits = 0
         """Since the last success."""
-        self._newest_tag = 0
 
     async def run(self) -> None:
         """Until the feed is stopping: what is not acknowledged then goes back to the queue."""
@@ -134,15 +133,14 @@ class _QueueWorker:
         delivery = await wait_for_source(link.next(), feed.clock, due_at, feed.stopping)
         if delivery is None:
             return
-        self._newest_tag = tag = delivery.tag
-        record = record_of(self._queue, self._virtual_host, delivery)
-        if len(record.json) > MAX_RECORD_BYTES:
+        record = record_of(self._queue, self._virtual_host, delivery, MAX_RECORD_BYTES)
+        if record is None:
             feed.problem("A message is too large for any event")
-            await link.reject(tag)
+            await link.reject(delivery.tag)
         elif feed.admits(record):
             self._batcher.add(record, feed.clock.now())
-        elif due_at is None:
-            await link.acknowledge(tag)  # or else with the batch that is being gathered
+        else:  # at once: it would take up room in the prefetch
+            await link.acknowledge(delivery.tag, alone=True)
 
     async def _deliver(self, records: list[Record]) -> None:
         result = await self._feed.deliver(records, self._envelope)
@@ -151,9 +149,7 @@ class _QueueWorker:
             if not await self._wait():
                 return
             result = await self._feed.deliver(records, self._envelope)
-        # Those that were filtered out are acknowledged, or come again, with the batch before them.
-        gathering = self._batcher.due_at is not None or not self._batcher.wanted
-        last = int(records[-1].id) if gathering else self._newest_tag
+        last = int(records[-1].id)
         if result.ending is Ending.SUCCEEDED:
             self._waits = 0
             await self._link.acknowledge(last)

@@ -92,9 +92,9 @@ class RabbitMqLink:
         """False: the broker has to wait until more is asked for."""
         return self._reading.is_set()
 
-    async def acknowledge(self, tag: int) -> None:
-        """Messages up to this one are dealt with."""
-        await self._answer(self._channel.basic_ack(tag, multiple=True))
+    async def acknowledge(self, tag: int, *, alone: bool = False) -> None:
+        """Messages up to this one, or this one alone, are dealt with."""
+        await self._answer(self._channel.basic_ack(tag, multiple=not alone))
 
     async def requeue(self, tag: int) -> None:
         """Messages up to this one are to come again."""

@@ -38,18 +38,24 @@ class Delivery:
     body: bytes
 
 
-def record_of(queue: str, virtual_host: str, delivery: Delivery) -> Record:
-    """A message as a record."""
+def record_of(queue: str, virtual_host: str, delivery: Delivery, max_bytes: int) -> Record | None:
+    """A message as a record; None where that has more than so many bytes."""
     body = delivery.body
+    if len(body) * 4 // 3 > max_bytes:  # in base64
+        return None
     basic = _basic_properties(delivery.properties, len(body))
-    shown = {
-        "basicProperties": basic,
-        "redelivered": delivery.redelivered,
-        "data": base64.b64encode(body).decode(),
-    }
+    shown = msgspec.json.encode(
+        {
+            "basicProperties": basic,
+            "redelivered": delivery.redelivered,
+            "data": base64.b64encode(body).decode(),
+        }
+    )
+    if len(shown) > max_bytes:
+        return None
     return Record(
         id=str(delivery.tag),
-        json=msgspec.json.encode(shown),
+        json=shown,
         seen={"basicProperties": basic, "redelivered": delivery.redelivered},
         contents={"data": body},
         shard=f"{queue}::{virtual_host}",

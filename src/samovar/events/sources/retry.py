@@ -21,6 +21,11 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 60.0
 
 
+def back_off_s(waits: int) -> float:
+    """How long the wait of this number is: the first is 1."""
+    return min(FIRST_BACK_OFF_S * 2.0 ** min(waits - 1, 10), LONGEST_BACK_OFF_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Records to deliver together."""
@@ -36,7 +41,7 @@ class Work:
     @property
     def back_off_s(self) -> float:
         """How long to wait before its next attempt."""
-        return min(FIRST_BACK_OFF_S * 2.0 ** min(self.waits - 1, 10), LONGEST_BACK_OFF_S)
+        return back_off_s(self.waits)
 
 
 @dataclass(frozen=True, slots=True)

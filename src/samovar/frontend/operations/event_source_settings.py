@@ -91,6 +91,7 @@ def updated_mapping(
 def _with_settings(mapping: EventSourceMapping, params: Params) -> EventSourceMapping:
     """The mapping with those settings that the request has."""
     _refuse_unenforced(params)
+    _check_kafka_config(mapping, params)
     changes: dict[str, Any] = {}
     for member, field in _PLAIN.items():
         if params.get(member) is not None:
@@ -142,6 +143,16 @@ def _refuse_unenforced(params: Params) -> None:
             value = any(value.values())
         if value:
             raise invalid(f"{member} is not supported by this server: it could not be enforced.")
+
+
+def _check_kafka_config(mapping: EventSourceMapping, params: Params) -> None:
+    config = params.get("SelfManagedKafkaEventSourceConfig") or {}
+    if config.get("SchemaRegistryConfig"):
+        raise invalid(
+            "SchemaRegistryConfig is not supported by this server: records are not validated."
+        )
+    if (group := config.get("ConsumerGroupId")) and group != mapping.consumer_group_id:
+        raise invalid("ConsumerGroupId cannot be changed after the mapping was created.")
 
 
 def _on_failure(given: Mapping[str, Any]) -> str | None:
