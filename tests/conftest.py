@@ -53,6 +53,13 @@ def controlled(needs_wiring: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def controlled_client(controlled: Server) -> Iterator[Any]:
+    """A boto3 lambda client of that server."""
+    with clients_of(controlled.endpoint) as make:
+        yield make()
+
+
+@pytest.fixture(scope="session")
 def endpoint(server: Server) -> str:
     """Where the server listens."""
     return server.endpoint

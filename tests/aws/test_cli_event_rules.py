@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_cli import ECHO, Run, app, command_of
+from tests.integration.test_cli import ECHO, Run, app, command_of, name
 from tests.server import Server
+
+__all__ = ["name"]
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:dead-letters"
 
@@ -16,13 +18,6 @@ QUEUE = "arn:aws:sqs:us-east-1:123456789012:dead-letters"
 @pytest.fixture
 def samovar(moto_server: Server) -> Run:
     return command_of(moto_server)
-
-
-@pytest.fixture
-def name(samovar: Run, request: pytest.FixtureRequest):
-    own = "cli-" + request.node.name.replace("_", "-").partition("[")[0][-50:]
-    yield own
-    samovar("rm", own, "--yes")
 
 
 @pytest.fixture

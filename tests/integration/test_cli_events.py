@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.functions import FunctionFactory, lambda_client_of
+from tests.aws.functions import FunctionFactory
 from tests.integration.test_cli import Run, command_of
 from tests.server import Server
 
@@ -26,17 +26,12 @@ def samovar(controlled: Server) -> Run:
     return command_of(controlled)
 
 
-@pytest.fixture(scope="module")
-def client(controlled: Server) -> Iterator[Any]:
-    made = lambda_client_of(controlled.endpoint)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def make(controlled: Server, client: Any, request: Any) -> Iterator[FunctionFactory]:
+def make(controlled: Server, controlled_client: Any, request: Any) -> Iterator[FunctionFactory]:
     own = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")[-40:]
-    yield (factory := FunctionFactory(client, own.strip("-"), controlled.newest_runtime()))
+    yield (
+        factory := FunctionFactory(controlled_client, own.strip("-"), controlled.newest_runtime())
+    )
     controlled.ask("test/faults", method="DELETE")
     for state in ("queued", "retrying", "running", "dead"):
         controlled.ask("events/purge", {"all": True, "state": state})
@@ -49,37 +44,37 @@ def failing(make: FunctionFactory) -> str:
     return make(FAILS)
 
 
-def accept(client: Any, name: str, payload: Any = None) -> str:
-    answer = client.invoke(
+def accept(controlled_client: Any, name: str, payload: Any = None) -> str:
+    answer = controlled_client.invoke(
         FunctionName=name, InvocationType="Event", Payload=json.dumps(payload or {})
     )
     return answer["ResponseMetadata"]["RequestId"]
 
 
-def die(server: Server, client: Any, name: str, payload: Any = None) -> str:
+def die(server: Server, controlled_client: Any, name: str, payload: Any = None) -> str:
     """An event of a function that fails, dead."""
-    id_ = accept(client, name, payload)
+    id_ = accept(controlled_client, name, payload)
     for retry_s in RETRIES_S:
         server.advance(retry_s)
     return id_
 
 
 def test_an_event_that_fails_is_tried_three_times_and_then_kept_as_dead(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    id_ = die(controlled, client, failing, {"tea": "green"})
+    id_ = die(controlled, controlled_client, failing, {"tea": "green"})
     told = json.loads(samovar("events", "show", id_, "--json").stdout)
     assert (told["state"], told["attempts"], told["reason"]) == ("dead", 3, "RetriesExhausted")
     assert (json.loads(told["payload"]), told["bytes"]) == ({"tea": "green"}, 16)
-    arn = client.get_function_configuration(FunctionName=failing)["FunctionArn"]
+    arn = controlled_client.get_function_configuration(FunctionName=failing)["FunctionArn"]
     assert (told["queue"], told["target"]) == (arn, arn)
 
 
 def test_ls_counts_the_events_of_each_function_and_lists_them(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    dead = die(controlled, client, failing)
-    waits = accept(client, failing)
+    dead = die(controlled, controlled_client, failing)
+    waits = accept(controlled_client, failing)
     controlled.settle()
     assert controlled.events(failing) == {"retrying": 1, "dead": 1}
     counts, row, blank, heading, first, second = samovar(
@@ -94,9 +89,9 @@ def test_ls_counts_the_events_of_each_function_and_lists_them(
 
 
 def test_a_long_listing_goes_on_where_it_ended(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    ids = [accept(client, failing) for _ in range(3)]
+    ids = [accept(controlled_client, failing) for _ in range(3)]
     controlled.settle()
     assert controlled.events(failing) == {"retrying": 3}
     listed = []
@@ -110,9 +105,9 @@ def test_a_long_listing_goes_on_where_it_ended(
 
 
 def test_nothing_that_a_function_says_reaches_the_terminal_as_a_command_to_it(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    id_ = die(controlled, client, failing, {"text": HOSTILE})
+    id_ = die(controlled, controlled_client, failing, {"text": HOSTILE})
     for arguments in (
         ("ls",),
         ("ls", "--json"),
@@ -128,9 +123,9 @@ def test_nothing_that_a_function_says_reaches_the_terminal_as_a_command_to_it(
 
 
 def test_a_dead_event_is_replayed_as_if_it_were_new(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    id_ = die(controlled, client, failing)
+    id_ = die(controlled, controlled_client, failing)
     assert samovar("events", "replay", id_).stdout == "1 replayed\n"
     controlled.settle()
     assert controlled.events(failing) == {"retrying": 1}
@@ -139,13 +134,13 @@ def test_a_dead_event_is_replayed_as_if_it_were_new(
 
 
 def test_all_dead_events_of_a_function_are_replayed_once_it_is_mended(
-    controlled: Server, client: Any, make: FunctionFactory, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, make: FunctionFactory, failing: str, samovar: Run
 ):
     other = make(FAILS)
     for name in (failing, failing, other):
-        die(controlled, client, name)
-    client.update_function_configuration(FunctionName=failing, Handler="app.mended")
-    client.get_waiter("function_updated_v2").wait(FunctionName=failing)
+        die(controlled, controlled_client, name)
+    controlled_client.update_function_configuration(FunctionName=failing, Handler="app.mended")
+    controlled_client.get_waiter("function_updated_v2").wait(FunctionName=failing)
     assert samovar("events", "replay", "--function", failing, "--json").stdout == (
         '{\n  "replayed": 2\n}\n'
     )
@@ -155,10 +150,10 @@ def test_all_dead_events_of_a_function_are_replayed_once_it_is_mended(
 
 
 def test_dead_events_are_purged_and_those_that_are_not_stay(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    die(controlled, client, failing)
-    accept(client, failing)
+    die(controlled, controlled_client, failing)
+    accept(controlled_client, failing)
     controlled.settle()
     assert controlled.events(failing) == {"retrying": 1, "dead": 1}
     assert samovar("events", "purge", "--function", failing, "--yes").stdout == "1 purged\n"
@@ -169,9 +164,9 @@ def test_dead_events_are_purged_and_those_that_are_not_stay(
 
 
 def test_purging_asks_first_and_says_how_many(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    die(controlled, client, failing)
+    die(controlled, controlled_client, failing)
     done = samovar("events", "purge", "--function", failing)
     assert done.returncode == 2
     assert f"not asked whether to delete 1 dead event of {failing}; say --yes" in done.stderr
@@ -196,9 +191,9 @@ def test_what_cannot_be_done_is_one_line(samovar: Run, arguments: Any, says: str
 
 
 def test_a_payload_goes_on_through_a_pipe_as_it_is(
-    controlled: Server, client: Any, failing: str, samovar: Run
+    controlled: Server, controlled_client: Any, failing: str, samovar: Run
 ):
-    id_ = die(controlled, client, failing, {"text": HOSTILE})
+    id_ = die(controlled, controlled_client, failing, {"text": HOSTILE})
     payload = samovar("events", "show", id_, "--payload").stdout
     assert json.loads(payload) == {"text": HOSTILE}
 

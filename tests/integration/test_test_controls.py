@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.functions import FunctionFactory, lambda_client_of
+from tests.aws.functions import FunctionFactory
 from tests.server import Server
 
 COUNTING = """
@@ -22,17 +22,10 @@ def handler(event, context):
 """
 
 
-@pytest.fixture(scope="module")
-def client(controlled: Server) -> Iterator[Any]:
-    made = lambda_client_of(controlled.endpoint)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def counter(controlled: Server, client: Any) -> Iterator[str]:
+def counter(controlled: Server, controlled_client: Any) -> Iterator[str]:
     """A function that counts the invocations of its instance."""
-    factory = FunctionFactory(client, "counter", controlled.newest_runtime())
+    factory = FunctionFactory(controlled_client, "counter", controlled.newest_runtime())
     yield factory(COUNTING)
     factory.close()
     controlled.ask("test/faults", method="DELETE")
@@ -83,77 +76,79 @@ def test_the_clock_is_not_advanced_by_nonsense(controlled: Server, body: Any):
 
 
 def test_a_forced_cold_start_is_one_for_just_so_many_invocations(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
-    assert [invoke(client, counter)[0] for _ in range(2)] == [1, 2]
+    assert [invoke(controlled_client, counter)[0] for _ in range(2)] == [1, 2]
     controlled.fault(counter, "cold-start", times=2)
     for _ in range(2):
-        count, started = invoke(client, counter)
+        count, started = invoke(controlled_client, counter)
         assert (count, started.split("; from")[0]) == (1, "cold; cause=forced")
-    assert invoke(client, counter) == (2, "warm")
+    assert invoke(controlled_client, counter) == (2, "warm")
 
 
 def test_a_throttled_invocation_is_aws_s_429_with_its_reason(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
     controlled.fault(counter, "throttle")
-    with pytest.raises(client.exceptions.TooManyRequestsException) as throttled:
-        client.invoke(FunctionName=counter)
+    with pytest.raises(controlled_client.exceptions.TooManyRequestsException) as throttled:
+        controlled_client.invoke(FunctionName=counter)
     assert throttled.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
-    assert invoke(client, counter)[0] == 1
+    assert invoke(controlled_client, counter)[0] == 1
 
 
 def test_a_crash_kills_the_instance_in_the_midst_of_its_invocation(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
-    invoke(client, counter)
+    invoke(controlled_client, counter)
     controlled.fault(counter, "crash")
-    answer = client.invoke(FunctionName=counter)
+    answer = controlled_client.invoke(FunctionName=counter)
     request_id = answer["ResponseMetadata"]["RequestId"]
     assert answer["FunctionError"] == "Unhandled"
     assert json.load(answer["Payload"]) == {
         "errorType": "Runtime.ExitError",
         "errorMessage": f"RequestId: {request_id} Error: Runtime exited with error: signal: killed",
     }
-    assert invoke(client, counter)[0] == 1
+    assert invoke(controlled_client, counter)[0] == 1
 
 
-def test_a_crash_ends_a_streamed_response_too(controlled: Server, client: Any, counter: str):
+def test_a_crash_ends_a_streamed_response_too(
+    controlled: Server, controlled_client: Any, counter: str
+):
     controlled.fault(counter, "crash")
-    answer = client.invoke_with_response_stream(FunctionName=counter)
+    answer = controlled_client.invoke_with_response_stream(FunctionName=counter)
     *_, end = answer["EventStream"]
     assert end["InvokeComplete"]["ErrorCode"] == "Unhandled"
     assert "signal: killed" in end["InvokeComplete"]["ErrorDetails"]
 
 
 def test_faults_come_in_the_order_in_which_they_were_asked_for(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
     controlled.fault(counter, "throttle")
     controlled.fault(counter, "crash")
-    with pytest.raises(client.exceptions.TooManyRequestsException):
-        client.invoke(FunctionName=counter)
-    assert client.invoke(FunctionName=counter)["FunctionError"] == "Unhandled"
-    assert invoke(client, counter)[0] == 1
+    with pytest.raises(controlled_client.exceptions.TooManyRequestsException):
+        controlled_client.invoke(FunctionName=counter)
+    assert controlled_client.invoke(FunctionName=counter)["FunctionError"] == "Unhandled"
+    assert invoke(controlled_client, counter)[0] == 1
 
 
 def test_a_fault_for_an_alias_befalls_those_who_name_it(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
-    version = client.publish_version(FunctionName=counter)["Version"]
-    client.create_alias(FunctionName=counter, Name="live", FunctionVersion=version)
+    version = controlled_client.publish_version(FunctionName=counter)["Version"]
+    controlled_client.create_alias(FunctionName=counter, Name="live", FunctionVersion=version)
     controlled.fault(f"{counter}:live", "throttle")
-    assert invoke(client, counter)[0] == 1
-    with pytest.raises(client.exceptions.TooManyRequestsException):
-        client.invoke(FunctionName=counter, Qualifier="live")
+    assert invoke(controlled_client, counter)[0] == 1
+    with pytest.raises(controlled_client.exceptions.TooManyRequestsException):
+        controlled_client.invoke(FunctionName=counter, Qualifier="live")
 
 
 def test_what_is_pending_is_told_and_can_be_taken_back(
-    controlled: Server, client: Any, counter: str
+    controlled: Server, controlled_client: Any, counter: str
 ):
     controlled.fault(counter, "crash", times=3)
     controlled.fault(f"{counter}:$LATEST", "throttle")
-    arn = client.get_function_configuration(FunctionName=counter)["FunctionArn"]
+    arn = controlled_client.get_function_configuration(FunctionName=counter)["FunctionArn"]
     assert controlled.ask("test/faults")["pending"] == [
         {"function": arn, "qualifier": None, "fault": "crash", "times": 3},
         {"function": arn, "qualifier": "$LATEST", "fault": "throttle", "times": 1},
@@ -161,7 +156,7 @@ def test_what_is_pending_is_told_and_can_be_taken_back(
     left = controlled.ask(f"test/faults/{counter}:$LATEST", method="DELETE")["pending"]
     assert [each["fault"] for each in left] == ["crash"]
     assert controlled.ask("test/faults", method="DELETE") == {"pending": []}
-    assert invoke(client, counter)[0] == 1
+    assert invoke(controlled_client, counter)[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from samovar.clock import Clock
 from samovar.event_admin import EventAdmin, EventFilter, KeptEvent, QueueStatus
 from samovar.frontend.auth import Caller
 from samovar.frontend.names import parse_function_name
-from samovar.frontend.own import Route, caller_of, json_response
+from samovar.frontend.own import Route, caller_of, document_in, json_response
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import Event, EventState
@@ -33,7 +33,6 @@ MAX_ITEMS = 1000
 DEFAULT_ITEMS = 100
 AT_ONCE = 1000
 """Events that one request replays or purges."""
-MAX_BODY_BYTES = 256 * 1024
 
 Id = Annotated[str, msgspec.Meta(max_length=256)]
 
@@ -85,14 +84,14 @@ class EventRoutes:
                 kept = await self._admin.get(_everything(request), _plain(rest))
                 return json_response(200, _event(kept) | _payload(kept.event))
             case "POST", "replay":
-                chosen = await _chosen(request)
+                chosen = await document_in(request, Chosen)
                 if chosen.state not in (None, EventState.DEAD):
                     raise PlatformError(ErrorCode.VALIDATION, "Only dead events are replayed.")
                 among = self._some(request, chosen)
                 number = await self._admin.replay(among, self._clock.now(), AT_ONCE)
                 return json_response(200, {"replayed": number, "as_of": among.until})
             case "POST", "purge":
-                among = self._some(request, await _chosen(request))
+                among = self._some(request, await document_in(request, Chosen))
                 number = await self._admin.purge(among, AT_ONCE)
                 return json_response(200, {"purged": number, "as_of": among.until})
         raise _unknown(request)
@@ -163,14 +162,6 @@ def _page(request: Request) -> tuple[str | None, int]:
     if not 1 <= limit <= MAX_ITEMS:
         raise PlatformError(ErrorCode.VALIDATION, f"max_items is from 1 to {MAX_ITEMS}.")
     return request.query.get("marker", [None])[0], limit
-
-
-async def _chosen(request: Request) -> Chosen:
-    body = await request.body(MAX_BODY_BYTES, f"At most {MAX_BODY_BYTES} bytes are read here.")
-    try:
-        return msgspec.json.decode(body, type=Chosen)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlatformError(ErrorCode.VALIDATION, f"The body is no such thing: {error}") from error
 
 
 def _unknown(request: Request) -> PlatformError:

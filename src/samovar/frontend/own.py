@@ -17,8 +17,10 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
+
+import msgspec
 
 from samovar.frontend.auth import DEFAULT_ACCOUNT, Caller
 from samovar.frontend.invoker import Invoking
@@ -42,6 +44,10 @@ LOG_TYPE = "text/plain; charset=utf-8"
 TENANTS_OWN = "Its instances are its tenants': none starts before a tenant's first invocation."
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+
+Document = TypeVar("Document")
 
 Health = Callable[[], Mapping[str, Any]]
 
@@ -179,6 +185,15 @@ def caller_of(request: Request) -> Caller:
     region = query.get("region", [DEFAULT_REGION])[0]
     account = query.get("account", [DEFAULT_ACCOUNT])[0]
     return Caller(account, region)
+
+
+async def document_in(request: Request, kind: type[Document]) -> Document:
+    """The body of a request, as such a document. Raises `PlatformError` VALIDATION."""
+    body = await request.body(MAX_DOCUMENT_BYTES, f"More than {MAX_DOCUMENT_BYTES} bytes.")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PlatformError(ErrorCode.VALIDATION, f"The body is no such thing: {error}") from error
 
 
 def json_response(status: int, document: Mapping[str, Any]) -> HttpResponse:

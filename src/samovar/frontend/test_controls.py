@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
@@ -22,11 +22,10 @@ from samovar.clock import Clock
 from samovar.frontend.faults import Fault, Faults, Pending, described
 from samovar.frontend.invoker import Invoking
 from samovar.frontend.names import parse_function_name
-from samovar.frontend.own import caller_of, json_response
+from samovar.frontend.own import caller_of, document_in, json_response
 from samovar.frontend.request import HttpResponse, Request
 from samovar.model.errors import ErrorCode, PlatformError
 
-MAX_BODY_BYTES = 64 * 1024
 MAX_ADVANCE_S = 366 * 86400.0
 """In one step."""
 MAX_AHEAD_S = 100 * MAX_ADVANCE_S
@@ -35,8 +34,6 @@ DEFAULT_SETTLE_S = 10.0
 MAX_SETTLE_S = 60.0
 LOOK_AGAIN_S = 0.01
 MAX_TIMES = 1_000_000
-
-Asked = TypeVar("Asked")
 
 AtRest = Callable[[float], Awaitable[bool]]
 """Whether nothing is due by a time, or under way."""
@@ -77,9 +74,9 @@ class ControlRoutes:
             case "GET", "clock", "":
                 return self._time()
             case "POST", "clock", "":
-                return await self._advance(await _asked(request, Advance))
+                return await self._advance(await document_in(request, Advance))
             case "POST", "settle", "":
-                return await self._settle(await _asked(request, Settle))
+                return await self._settle(await document_in(request, Settle))
             case "GET", "faults", "":
                 return self._pending()
             case "POST", "faults", _ if name:
@@ -115,7 +112,7 @@ class ControlRoutes:
         return json_response(200, {"pending": described(self._faults.pending())})
 
     async def _have_fault(self, request: Request, name: str) -> HttpResponse:
-        asked = await _asked(request, AskFault)
+        asked = await document_in(request, AskFault)
         function, qualifier = parse_function_name(name, caller_of(request))
         await self._invoker.resolve(function, qualifier)  # NOT_FOUND where there is none
         self._faults.ask(Pending(function, qualifier, asked.fault, asked.times))
@@ -130,11 +127,3 @@ class ControlRoutes:
             )
         )
         return self._pending()
-
-
-async def _asked(request: Request, kind: type[Asked]) -> Asked:
-    body = await request.body(MAX_BODY_BYTES, f"At most {MAX_BODY_BYTES} bytes are read here.")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlatformError(ErrorCode.VALIDATION, f"The body is no such thing: {error}") from error
