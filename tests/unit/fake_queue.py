@@ -11,7 +11,9 @@ from typing import Any
 class FakeQueue:
     """Messages are visible, or held by who received them; time does not pass by itself."""
 
-    def __init__(self, *bodies: str, visibility_s: int = 30, waits: bool = True) -> None:
+    def __init__(
+        self, *bodies: str, visibility_s: int = 30, waits: bool = True, fifo: bool = False
+    ) -> None:
         self.visible: list[dict[str, Any]] = []
         self.held: dict[str, dict[str, Any]] = {}
         self.deleted: list[str] = []
@@ -24,6 +26,7 @@ class FakeQueue:
         self.receives = 0
         self._numbers = 0
         self._waits = waits
+        self._fifo = fifo
         self.send(*bodies)
 
     def send(self, *bodies: str, group: str | None = None) -> None:
@@ -61,10 +64,10 @@ class FakeQueue:
         if self.answers:
             return self.answers.pop(0)
         await asyncio.sleep(0.001 if self._waits and WaitTimeSeconds and not self.visible else 0)
-        taken, self.visible = (
-            self.visible[:MaxNumberOfMessages],
-            self.visible[MaxNumberOfMessages:],
-        )
+        blocked = {_group(message) for message in self.held.values()} if self._fifo else set()
+        free = [message for message in self.visible if _group(message) not in blocked]
+        taken = free[:MaxNumberOfMessages]
+        self.visible = [message for message in self.visible if message not in taken]
         for message in taken:
             count = int(message["Attributes"]["ApproximateReceiveCount"]) + 1
             message["Attributes"]["ApproximateReceiveCount"] = str(count)
@@ -95,3 +98,8 @@ class FakeQueue:
                 number = message["MessageId"]
                 self.renewed[number] = self.renewed.get(number, 0) + 1
         return {}
+
+
+def _group(message: dict[str, Any]) -> str | None:
+    group: str | None = message["Attributes"].get("MessageGroupId")
+    return group

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import re
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samovar.events.sources.filter import Filters
-from samovar.events.sources.pattern import compile_pattern
+from samovar.events.sources.filter import Filters, sort_out
+from samovar.events.sources.pattern import Steps, TooMuchError, compile_pattern
 from samovar.events.sources.pattern_rules import PatternError
 from samovar.events.sources.record import Record
 
@@ -92,7 +94,38 @@ BOMBS = [
 @pytest.mark.parametrize(("pattern", "event"), BOMBS, ids=lambda value: str(value)[:40])
 def test_no_message_keeps_the_platform_busy(pattern, event):
     # What backtracks, or counts no steps, would take minutes here.
-    assert compile_pattern(json.dumps(pattern)).matches(event) is False
+    with contextlib.suppress(TooMuchError):
+        assert compile_pattern(json.dumps(pattern)).matches(event) is False
+
+
+def test_what_cannot_be_told_in_time_goes_through():
+    body = json.dumps({"kind": ["red"] * 200_000})
+    assert passes(body, {"body": {"kind": [{"prefix": "green"}]}})
+    assert not passes(body[:1000] + '"]}', {"body": {"kind": [{"prefix": "green"}]}})
+
+
+def test_steps_are_counted_over_all_patterns_and_the_length_of_texts():
+    pattern = {"a": [{"equals-ignore-case": "x"}] * 20}
+    steps = Steps()
+    compile_pattern(json.dumps(pattern)).matches({"a": LONG}, steps)
+    with pytest.raises(TooMuchError):
+        for _ in range(10):
+            compile_pattern(json.dumps(pattern)).matches({"a": LONG}, steps)
+
+
+async def test_large_records_are_looked_at_beside_the_others():
+    loops = []
+
+    def admits(record: Record) -> bool:
+        loops.append(threading.current_thread() is threading.main_thread())
+        return record.id == "1"
+
+    large = Record(id="1", json=b"x" * 100_000)
+    assert await sort_out([large, Record(id="2", json=b"x")], admits) == (
+        [large],
+        [Record(id="2", json=b"x")],
+    )
+    assert loops == [False, True]
 
 
 def nested(depth: int):
@@ -103,8 +136,8 @@ def nested(depth: int):
 
 
 def test_lists_in_lists_do_not_end_the_platform():
-    pattern = compile_pattern('{"a": [1], "b": {"c": [2]}}')
-    assert pattern.matches({"a": nested(900), "b": nested(900)}) is False
+    pattern = {"body": {"a": [1], "b": {"c": [2]}}}
+    assert passes(json.dumps({"a": nested(900), "b": nested(900)}), pattern) in (True, False)
 
 
 # ---------------------------------------------------------------- properties

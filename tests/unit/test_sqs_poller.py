@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from samovar.events.sources.pace import Pace
 from samovar.events.sources.poller import BatchResult, Ending
 from samovar.events.sources.sqs import SqsSource
 from samovar.events.sources.sqs_message import read_message
+from samovar.model import lineage
 from samovar.model.event_source import SourceKind
-from tests.unit.fake_feed import SUCCEEDED, FakeFeed, failed, not_begun, until
+from tests.unit.fake_feed import FUNCTION, SUCCEEDED, FakeFeed, failed, not_begun, until
 from tests.unit.fake_feed import mapping as make_mapping
 from tests.unit.fake_queue import FakeQueue
 
@@ -287,3 +289,43 @@ async def test_a_batch_that_waits_for_its_group_goes_back_when_the_poller_stops(
         await until(lambda: feed.running == 1 and len(queue.held) == 2)
     assert queue.deleted == ["m1"]
     assert [message["MessageId"] for message in queue.visible] == ["m2"]
+
+
+async def test_no_message_of_a_group_overtakes_one_that_has_failed():
+    queue = FakeQueue(fifo=True)
+    for number in range(10):
+        queue.send(f"{number}" + "x" * 1_100_000, group="g")
+    feed = FakeFeed(mapping(source_arn=ARN + ".fifo"), failed)
+    async with polling(feed, queue):
+        await until(lambda: bool(feed.batches) and len(queue.visible) == 5)
+        receives = queue.receives
+        await until(lambda: queue.receives > receives + 1)
+    assert feed.batches == [["m1", "m2", "m3", "m4", "m5"]]
+    assert len(queue.held) == 5
+
+
+async def test_a_message_that_says_it_loops_is_stopped_alone():
+    queue = FakeQueue("a", "b", "c")
+    mark = lineage.enter("Root=1", FUNCTION)[0].partition("Lineage=")[2].partition(":")[0]
+    queue.visible[1]["Attributes"]["AWSTraceHeader"] = f"Root=1;Lineage={mark}:15"
+    feed = FakeFeed(mapping())
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 3)
+    assert sorted(feed.batches) == [["m1"], ["m2"], ["m3"]]
+
+
+async def test_a_renewal_that_hangs_stops_no_other():
+    queue, feed = FakeQueue("a", visibility_s=1), FakeFeed(mapping())
+    feed.gate, change, hung = asyncio.Event(), queue.change_message_visibility_batch, []
+
+    async def hang_once(**params: Any) -> Any:
+        if not hung:
+            hung.append(params)
+            await asyncio.Event().wait()
+        return await change(**params)
+
+    queue.change_message_visibility_batch = hang_once  # type: ignore[method-assign]
+    async with polling(feed, queue):
+        await until(lambda: queue.renewed.get("m1", 0) >= 1)
+    assert len(hung) == 1
+    assert queue.deleted == ["m1"]

@@ -6,6 +6,8 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from samovar.events.sources.record import Record
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.invocation import MAX_PAYLOAD_BYTES
@@ -61,6 +63,17 @@ class Batcher:
         self._full.clear()
         return rest
 
+    def without(self, keys: Collection[str]) -> list[Record]:
+        """Take out the records of these keys that were not taken, and return them."""
+        batches = [*self._full, self._records]
+        out = [record for batch in batches for record in batch if record.key in keys]
+        self._full = [kept for batch in self._full if (kept := _without(batch, keys))]
+        self._records = _without(self._records, keys)
+        self._bytes = sum(len(record.json) + 1 for record in self._records)
+        if not self._records:
+            self.due_at = None
+        return out
+
     @property
     def wanted(self) -> int:
         """How many more records the batch takes; 0: there is a full one to take first."""
@@ -70,3 +83,7 @@ class Batcher:
         if self._records:
             self._full.append(self._records)
         self._records, self._bytes, self.due_at = [], 0, None
+
+
+def _without(records: list[Record], keys: Collection[str]) -> list[Record]:
+    return [record for record in records if record.key not in keys]

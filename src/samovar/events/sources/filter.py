@@ -2,7 +2,8 @@
 
 A record goes through where any of the patterns lets it through. A pattern sees a record's fields;
 those that hold what its sender wrote are JSON or plain text, as the pattern expects them: where a
-rule looks into one and it is no JSON, or the other way round, the record is dropped.
+rule looks into one and it is no JSON, or the other way round, the record is dropped. Where it
+cannot be told in time whether a record matches, it goes through: nothing is lost then.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 """
@@ -13,7 +14,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from samovar.events.sources.content import Content
-from samovar.events.sources.pattern import PatternError, compile_pattern
+from samovar.events.sources.pattern import (
+    PatternError,
+    Steps,
+    TooMuchError,
+    compile_pattern,
+)
 from samovar.events.sources.record import Record
 
 MAX_FILTERS = 5
@@ -22,20 +28,20 @@ MAX_PATTERN_CHARS = 4096
 __all__ = ["MAX_FILTERS", "MAX_PATTERN_CHARS", "Filters", "PatternError", "sort_out"]
 
 
-LARGE_RECORD_BYTES = 64 * 1024
+LARGE_RECORD_BYTES = 8 * 1024
 
 
 async def sort_out(
     records: Sequence[Record], admits: Callable[[Record], bool]
 ) -> tuple[list[Record], list[Record]]:
-    """Those that go to the function, and the others. Large ones take time: between them others
-    have their turn."""
+    """Those that go to the function, and the others. Large ones are looked at in a thread: nobody
+    else waits for them."""
     wanted: list[Record] = []
     unwanted: list[Record] = []
     for record in records:
-        (wanted if admits(record) else unwanted).append(record)
-        if len(record.json) > LARGE_RECORD_BYTES:
-            await asyncio.sleep(0)
+        large = len(record.json) > LARGE_RECORD_BYTES
+        goes = await asyncio.to_thread(admits, record) if large else admits(record)
+        (wanted if goes else unwanted).append(record)
     return wanted, unwanted
 
 
@@ -54,4 +60,8 @@ class Filters:
             return True
         contents = {name: Content(raw) for name, raw in record.contents.items()}
         event = {**record.seen, **contents}
-        return any(pattern.matches(event) for pattern in self._patterns)
+        steps = Steps()
+        try:
+            return any(pattern.matches(event, steps) for pattern in self._patterns)
+        except (TooMuchError, RecursionError):
+            return True

@@ -6,8 +6,7 @@ list in an event stands for each of its values: one must match, and where a patt
 list of objects, one of them must match all of it. `exists` speaks of leaves only.
 
 Compiling checks everything and turns a list of rules into one set of plain values and a few
-functions. Matching counts its steps, for senders choose what is matched: past `MAX_STEPS` there is
-no match. No rule backtracks.
+functions. Matching counts its steps, for senders choose what is matched. No rule backtracks.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 """
@@ -27,26 +26,28 @@ MAX_DEPTH = 100
 """Objects in objects; $or counts too."""
 
 MAX_STEPS = 100_000
-"""Fields, values and rules that are looked at for one pattern and one event: a tenth of a second,
-in which nobody else is served."""
+"""Fields, values, rules and thousands of characters that are looked at for one event."""
 
 OR = "$or"
 
-__all__ = ["Pattern", "PatternError", "compile_pattern"]
+__all__ = ["Pattern", "PatternError", "Steps", "TooMuchError", "compile_pattern"]
 
 
-class _TooMuchError(Exception):
+class TooMuchError(Exception):
     """Matching takes too long."""
 
 
-class _Steps:
+class Steps:
+    """What is left of them, for one event."""
+
     def __init__(self) -> None:
         self.left = MAX_STEPS
 
     def take(self, count: int = 1) -> None:
+        """Raises `TooMuchError`."""
         self.left -= count
         if self.left < 0:
-            raise _TooMuchError
+            raise TooMuchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,13 @@ class _Leaf:
     rules: tuple[Rule, ...]
     exists: frozenset[bool]
 
-    def matches(self, value: Any, steps: _Steps) -> bool:
+    def matches(self, value: Any, steps: Steps) -> bool:
         """`value` may be `_ABSENT`."""
         there = False
         for leaf in _leaves(value, steps):
             there = True
-            steps.take(len(self.rules))
+            length = len(leaf) if isinstance(leaf, str) else 0
+            steps.take(len(self.rules) * (1 + length // 1000))
             if plain(leaf) in self.plain or any(rule(leaf) for rule in self.rules):
                 return True
         return there in self.exists
@@ -72,13 +74,13 @@ class _Branch:
     alternatives: tuple[tuple[_Branch, ...], ...]
     """Of each list, one must match."""
 
-    def matches(self, value: Any, steps: _Steps) -> bool:
+    def matches(self, value: Any, steps: Steps) -> bool:
         """`value` may be `_ABSENT`: `exists: false` holds below it too."""
         if isinstance(value, list):
             return any(self._match_object(each, steps) for each in value)
         return self._match_object(value, steps)
 
-    def _match_object(self, value: Any, steps: _Steps) -> bool:
+    def _match_object(self, value: Any, steps: Steps) -> bool:
         steps.take()
         if isinstance(value, list):
             return self.matches(value, steps)
@@ -98,7 +100,7 @@ class _Absent:
 _ABSENT = _Absent()
 
 
-def _match_field(node: _Leaf | _Branch, value: Any, steps: _Steps) -> bool:
+def _match_field(node: _Leaf | _Branch, value: Any, steps: Steps) -> bool:
     steps.take()
     if isinstance(value, Content):
         found = value.document if isinstance(node, _Branch) else value.text
@@ -106,7 +108,7 @@ def _match_field(node: _Leaf | _Branch, value: Any, steps: _Steps) -> bool:
     return node.matches(value, steps)
 
 
-def _leaves(value: Any, steps: _Steps) -> Iterator[Any]:
+def _leaves(value: Any, steps: Steps) -> Iterator[Any]:
     if isinstance(value, list):
         for each in value:
             steps.take()
@@ -121,12 +123,11 @@ class Pattern:
 
     _root: _Branch
 
-    def matches(self, event: Mapping[str, Any]) -> bool:
-        """Whether it matches an event: JSON's types of Python, and `Content`."""
-        try:
-            return self._root.matches(event, _Steps())
-        except (_TooMuchError, RecursionError):
-            return False
+    def matches(self, event: Mapping[str, Any], steps: Steps | None = None) -> bool:
+        """Whether it matches an event: JSON's types of Python, and `Content`. Raises
+        `TooMuchError` where that cannot be told in so many steps, RecursionError in so deep lists.
+        """
+        return self._root.matches(event, steps or Steps())
 
 
 def compile_pattern(text: str) -> Pattern:

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from samovar.events.clients import AwsClients
@@ -116,14 +117,17 @@ class _QueuePoller:
         self._held = held
         self._deliveries = deliveries
         self._pace = Pace(feed.mapping.max_concurrency)
+        self._batcher = Batcher.of(feed.mapping)
         self._busy = 0
+        self._failed_groups: set[str] = set()
+        """Of messages that wait for one of their group, and must not overtake it now."""
         self._groups: set[str] = set()
         self._ended = asyncio.Event()
         """Set whenever a delivery has ended."""
 
     async def run(self) -> None:
         """Gather and deliver until the poller is to stop. A service that fails is asked again."""
-        batcher, failures = Batcher.of(self._feed.mapping), 0
+        batcher, failures = self._batcher, 0
         while not self._feed.stopping.is_set():
             await self._wait_while(self._is_full)
             try:
@@ -134,8 +138,8 @@ class _QueuePoller:
                 await self._feed.pause(min(FIRST_BACK_OFF_S * 2**failures, LONGEST_BACK_OFF_S))
                 failures = min(failures + 1, 10)
             batch = batcher.take(self._feed.clock.now())
-            if batch is not None:
-                await self._begin(batch)
+            for part in self._parts(batch or ()):
+                await self._begin(part)
         await self._put_back(batcher.rest())
 
     def _is_full(self) -> bool:
@@ -186,15 +190,27 @@ class _QueuePoller:
             batcher.add(record.filtered(), self._feed.clock.now())
         await self._held.delete(unwanted)
 
+    def _parts(self, batch: Sequence[Record]) -> Iterator[Sequence[Record]]:
+        """A message that says that it goes round in a loop is stopped without its neighbours."""
+        loops = self._held.in_loops(batch, self._feed.mapping.function)
+        for looping, group in itertools.groupby(batch, key=lambda record: record.id in loops):
+            part = list(group)
+            yield from ([record] for record in part) if looping else [part]
+
     async def _begin(self, batch: Sequence[Record]) -> None:
         groups = {record.key for record in batch if record.key}
+        self._failed_groups.clear()
         await self._wait_while(lambda: bool(groups & self._groups))
+        behind = [record for record in batch if record.key in self._failed_groups]
         if self._feed.stopping.is_set():
-            return await self._put_back(batch)
-        self._groups |= groups
-        self._busy += 1
-        self._deliveries.create_task(self._deliver_and_free(batch, groups))
-        return None
+            behind = list(batch)
+        await self._put_back(behind)
+        batch = [record for record in batch if record not in behind]
+        if batch:
+            groups = {record.key for record in batch if record.key}
+            self._groups |= groups
+            self._busy += 1
+            self._deliveries.create_task(self._deliver_and_free(batch, groups))
 
     async def _put_back(self, batch: Sequence[Record]) -> None:
         with contextlib.suppress(SourceError):  # they appear again anyway, later
@@ -232,5 +248,9 @@ class _QueuePoller:
         return await self._dispose(batch, result)
 
     async def _dispose(self, batch: Sequence[Record], result: BatchResult) -> None:
-        self._held.let_go([record for record in batch if record.id in result.failed])
+        failed = [record for record in batch if record.id in result.failed]
+        groups = {record.key for record in failed if record.key}
+        self._failed_groups |= groups
+        self._held.let_go(failed)
+        await self._put_back(self._batcher.without(groups))
         await self._held.delete([record for record in batch if record.id not in result.failed])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.sqs_message import read_message
 from samovar.model import lineage
+from samovar.model.function import FunctionId
 from samovar.telemetry.log import get_logger
 
 log = get_logger("events.sqs")
@@ -23,17 +25,17 @@ SHORTEST_VISIBILITY_S = 1
 RENEWALS = 3
 """In the time that a renewal lasts: two may fail."""
 
-RENEWALS_AT_ONCE = 16
-
 DELETE_ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
     receipt: str
     """What it is deleted by."""
     trace_id: str | None
     size_bytes: int
+    renew_at: float
+    """By the machine's monotonic clock."""
 
 
 class HeldMessages:
@@ -43,11 +45,13 @@ class HeldMessages:
         self._client = client
         self._url = url
         self._visibility_s = max(visibility_s, SHORTEST_VISIBILITY_S)
+        self._renew_s = self._visibility_s / RENEWALS
         self._held: dict[str, _Held] = {}
         self.size_bytes = 0
 
     async def receive(self, queue_arn: str, count: int, wait_s: int) -> list[Record]:
         """Up to so many messages, which are held from now on. Raises `SourceError`."""
+        asked_at = time.monotonic() + wait_s
         answer = await ask(
             self._client.receive_message,
             QueueUrl=self._url,
@@ -71,25 +75,41 @@ class HeldMessages:
                 self.size_bytes += len(record.json)
             # The newest receipt is the one that counts.
             size_bytes = len(record.json) if known is None else known.size_bytes
-            self._held[record.id] = _Held(message.receipt, message.trace_id, size_bytes)
+            renew_at = asked_at + self._renew_s
+            self._held[record.id] = _Held(message.receipt, message.trace_id, size_bytes, renew_at)
         return records
+
+    def in_loops(self, records: Iterable[Record], function: FunctionId) -> set[str]:
+        """Ids of those that have been through the function too often, or say so."""
+        found = set()
+        for record in records:
+            header = self._held[record.id].trace_id
+            if header and lineage.enter(header, function)[1] >= lineage.MAX_ROUNDS:
+                found.add(record.id)
+        return found
 
     def trace_id(self, records: Iterable[Record]) -> str | None:
         """The trace that a batch of them belongs to: that of the longest chain."""
         return lineage.longest(self._held[record.id].trace_id for record in records)
 
     async def renew_until_cancelled(self) -> None:
-        """Keep invisible what is held."""
-        while True:
-            await asyncio.sleep(self._visibility_s / RENEWALS)
-            tens = list(_in_tens(list(self._held.values())))
-            for at in range(0, len(tens), RENEWALS_AT_ONCE):
-                await asyncio.gather(*map(self._renew, tens[at : at + RENEWALS_AT_ONCE]))
+        """Keep invisible what is held. Each message has its time, and no request waits for another
+        one that is slow: it is left in time for the next try."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await asyncio.sleep(self._renew_s / RENEWALS)
+                now = time.monotonic()
+                due = [held for held in self._held.values() if held.renew_at <= now]
+                for held in due:
+                    held.renew_at = now + self._renew_s
+                for some in _in_tens(due):
+                    tasks.create_task(self._renew(some))
 
     async def _renew(self, messages: Sequence[_Held]) -> None:
         try:
-            await self._change_visibility(messages, self._visibility_s)
-        except SourceError as error:
+            async with asyncio.timeout(self._renew_s):
+                await self._change_visibility(messages, self._visibility_s)
+        except (SourceError, TimeoutError) as error:
             log.warning("messages could not be kept invisible", error=str(error))
 
     async def delete(self, records: Sequence[Record]) -> None:
