@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from tests.aws.functions import FunctionFactory
+from tests.aws.layers import LayerFactory
+from tests.aws.test_ends_with_extensions import SLOW_TO_GO
+from tests.aws.test_extensions import layer
 from tests.server import Server
 
 COUNTING = """
@@ -109,6 +112,22 @@ def test_a_crash_kills_the_instance_in_the_midst_of_its_invocation(
         "errorMessage": f"RequestId: {request_id} Error: Runtime exited with error: signal: killed",
     }
     assert invoke(controlled_client, counter)[0] == 1
+
+
+def test_a_crash_takes_extensions_along(controlled: Server, controlled_client: Any):
+    layers = LayerFactory(controlled_client, "crash")
+    functions = FunctionFactory(controlled_client, "extended", controlled.newest_runtime())
+    try:
+        name = functions(COUNTING, Layers=[layer(layers, extension=SLOW_TO_GO)])
+        assert invoke(controlled_client, name)[0] == 1
+        controlled.fault(name, "crash")
+        answer = controlled_client.invoke(FunctionName=name)
+        assert json.load(answer["Payload"])["errorMessage"].endswith("signal: killed")
+        assert invoke(controlled_client, name)[0] == 1
+        assert "Traceback" not in controlled.stderr()
+    finally:
+        functions.close()
+        layers.close()
 
 
 def test_a_crash_ends_a_streamed_response_too(
