@@ -123,6 +123,9 @@ def test_what_is_not_there_is_not_found(moto_lambda, name):
         ("OnFailure", "arn:aws:kinesis:us-east-1:123456789012:stream/s"),
         ("OnFailure", "arn:aws:s3:::Not_A_Bucket/key"),
         ("OnFailure", "kafka://topic"),
+        ("OnFailure", "arn:aws:sqs:::q"),
+        ("OnFailure", "arn:aws:sns:us-east-1::t"),
+        ("OnSuccess", "arn:aws:sqs:us-east-1:123456789012:no such/queue"),
         ("OnSuccess", BUCKET),
     ],
 )
@@ -134,6 +137,18 @@ def test_what_is_no_destination_is_refused(moto_lambda, name, member, arn):
     )
     assert code == "InvalidParameterValueException"
     assert arn in message
+
+
+def test_a_function_is_no_destination_of_its_own(moto_lambda, name):
+    arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+    for own in (arn, f"{arn}:$LATEST"):
+        code, message = refusal(
+            moto_lambda.put_function_event_invoke_config,
+            FunctionName=name,
+            DestinationConfig={"OnFailure": {"Destination": own}},
+        )
+        assert code == "InvalidParameterValueException"
+        assert "itself" in message
 
 
 def test_a_function_that_is_a_destination_has_to_be_there(moto_lambda, name):

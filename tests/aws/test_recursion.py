@@ -11,8 +11,10 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.aws.sources import eventually
 from tests.aws.targets import queue_of
 
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 TRACED = """
     import os
     def handler(event, context):
@@ -67,21 +69,42 @@ def test_a_loop_that_is_allowed_goes_on(follow, make_moto_function, moto_lambda)
         follow(name, header)
 
 
-def test_a_function_that_tells_itself_is_stopped_and_its_owner_is_told(
+def tell(client, name, **told):
+    client.put_function_event_invoke_config(
+        FunctionName=name,
+        DestinationConfig={member: {"Destination": arn} for member, arn in told.items()},
+    )
+
+
+def test_functions_that_tell_each_other_are_stopped_and_their_owner_is_told(
     moto, moto_lambda, make_moto_function, moto_server
 ):
-    name, queue = make_moto_function(TRACED), queue_of(moto)
-    arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
-    moto_lambda.put_function_event_invoke_config(
-        FunctionName=name,
-        DestinationConfig={
-            "OnSuccess": {"Destination": arn},
-            "OnFailure": {"Destination": queue.arn},
-        },
-    )
-    moto_lambda.invoke(FunctionName=name, InvocationType="Event")
+    queue, names = queue_of(moto), [make_moto_function(TRACED) for _ in range(2)]
+    for name, other in (names, reversed(names)):
+        tell(moto_lambda, name, OnSuccess=ARN.format(other), OnFailure=queue.arn)
+    moto_lambda.invoke(FunctionName=names[0], InvocationType="Event")
     told = queue.told()
+    assert told["requestContext"]["functionArn"] == f"{ARN.format(names[0])}:$LATEST"
     assert told["requestContext"]["condition"] == "RecursiveInvocation"
     assert told["responseContext"] == {"statusCode": 400}
-    with urllib.request.urlopen(f"{moto_server.endpoint}/_samovar/logs/{name}", timeout=30) as log:
-        assert log.read().count(b"round") == 16
+    for name in names:
+        url = f"{moto_server.endpoint}/_samovar/logs/{name}"
+        with urllib.request.urlopen(url, timeout=30) as log:
+            assert log.read().count(b"round") == 16
+
+
+def test_functions_that_cannot_run_do_not_tell_each_other_for_ever(
+    moto_lambda, make_moto_function, moto_server
+):
+    names = [make_moto_function(TRACED) for _ in range(2)]
+    for name, other in (names, reversed(names)):
+        tell(moto_lambda, name, OnFailure=ARN.format(other))
+        moto_lambda.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    moto_lambda.invoke(FunctionName=names[0], InvocationType="Event")
+    listings = [f"events?function={name}" for name in names]
+    (kept,) = eventually(
+        lambda: [
+            e for each in listings for e in moto_server.ask(each)["events"] if e["state"] == "dead"
+        ]
+    )
+    assert kept["reason"] == "ZeroReservedConcurrency"

@@ -18,6 +18,7 @@ from samovar.events.sending import SendError
 from samovar.model.event import Event
 from tests.aws.answering import answering
 from tests.aws.moto_server import ACCOUNT, REGION, Moto
+from tests.aws.sources import eventually
 from tests.aws.targets import bucket_of, bus_to, queue_of, topic_to
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=a87bd80c:1"
@@ -52,6 +53,16 @@ async def test_a_queue_has_the_payload_its_attributes_and_the_trace(send, moto):
     assert message["Body"] == '{"n": 1}'
     assert message["MessageAttributes"]["RequestID"]["StringValue"] == "r"
     assert message["Attributes"]["AWSTraceHeader"] == TRACE
+
+
+@pytest.mark.parametrize("junk", ["junk", "Root=" + "x" * 490, "\x7f"])
+async def test_a_client_s_junk_in_place_of_a_trace_costs_nobody_a_message(send, moto, junk):
+    queue = queue_of(moto)
+    await send(queue.arn, trace_id=junk)
+    await send(bus_to(queue, source=["lambda"]), trace_id=junk)
+    messages: list[Any] = []
+    eventually(lambda: messages.extend(queue.messages()) or len(messages) == 2)
+    assert all("AWSTraceHeader" not in message["Attributes"] for message in messages)
 
 
 async def test_a_fifo_queue_keeps_an_event_that_is_sent_twice_once(send, moto):

@@ -79,6 +79,8 @@ class World:
     functions: Functions
     clock: Clock
     rules: Rules = field(default_factory=Rules)
+    no_rules: PlatformError | None = None
+    """What is raised in place of them."""
     reserved: dict[str, int] = field(default_factory=dict)
     at_once: int = 64
 
@@ -87,6 +89,8 @@ class World:
         """A dispatcher at work, for one block."""
 
         async def rules_of(_event: Event) -> Rules:
+            if self.no_rules is not None:
+                raise self.no_rules
             return self.rules
 
         targets = Targets(self.functions, None, lambda id_: self.reserved.get(id_.name))

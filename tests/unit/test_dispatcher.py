@@ -66,6 +66,20 @@ async def test_one_that_has_waited_for_too_long_is_not_run(tmp_path):
         assert it.functions.begun == []
 
 
+async def test_while_its_rules_cannot_be_read_an_event_waits_however_old_it_is(tmp_path):
+    async with world(tmp_path) as it, it.dispatching():
+        it.no_rules = PlatformError(ErrorCode.UNAVAILABLE, "the database is busy")
+        await it.store.accept(event("1"))
+        await until_true(lambda: it.store.due())
+        it.clock.advance(7 * 3600)
+        await settled()
+        assert await it.left() == ["1"]
+        it.no_rules, it.rules = None, Rules(max_age_s=9e9)
+        it.clock.advance(300)
+        await until_true(lambda: gone(it))
+        assert it.functions.begun == [("f", "1")]
+
+
 async def test_a_function_that_has_been_deleted_takes_no_events(tmp_path):
     async with world(tmp_path) as it, it.dispatching():
         it.functions.gone.add("f")

@@ -67,6 +67,26 @@ def test_a_loop_through_many_functions_is_seen() -> None:
     assert header.startswith("Root=")
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (ROOT, True),
+        (f"{ROOT};Lineage=25:a87bd80c:1|68fd508a:5", True),
+        (f"Self=1-2;{ROOT}", True),
+        (None, False),
+        ("", False),
+        ("junk", False),
+        ("Root=1-2-3;Sampled=1", False),
+        ("Parent=53995c3f42cd8ad8;Sampled=0", False),
+        (f"{ROOT};", False),
+        (f"{ROOT};a=<script>", False),
+        (f"{ROOT};a={'b' * 400};c={'d' * 400}", False),
+    ],
+)
+def test_services_are_given_headers_that_they_take(header, expected) -> None:
+    assert lineage.well_formed(header) is expected
+
+
 def test_a_batch_has_been_round_as_often_as_the_worst_of_it() -> None:
     once, _ = lineage.enter(ROOT, function("a"))
     twice, _ = lineage.enter(once, function("a"))

@@ -15,8 +15,10 @@ from samovar.events.verdict import (
     Succeeded,
     Verdict,
     aged_out,
+    postponed,
     verdict,
 )
+from samovar.model import lineage
 from samovar.model.event import DeliveryPolicy, Event, EventSource
 
 T = 1_000_000.0
@@ -69,7 +71,7 @@ def error_document(text):
 def test_throttles_back_off_from_a_second_to_five_minutes_until_the_event_is_too_old():
     waits, end = follow(EVENT, [THROTTLED] * 1000, Rules(max_age_s=3600))
     assert waits[:11] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert sum(waits) <= 3600 < sum(waits) + 300
+    assert sum(waits) == 3600  # the last attempt is made when the time is up, and not before
     assert end.dead is not None
     assert end.dead.reason == "EventAgeExceeded"
 
@@ -97,6 +99,42 @@ def test_an_event_that_waited_too_long_for_its_turn_is_not_tried():
     assert record["requestContext"]["condition"] == "EventAgeExceeded"
     assert record["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in record
+
+
+def test_what_is_sent_is_tried_once_however_old_it_is():
+    record = structs.replace(EVENT, target=QUEUE, source=EventSource.DESTINATION)
+    assert aged_out(record, Rules(max_age_s=60), T + 9e6) is None
+    failed = verdict(record, THROTTLED, Rules(max_age_s=60), T + 9e6)
+    assert failed.dead is not None
+    assert aged_out(failed.dead.event, Rules(max_age_s=60), T + 9e6) is not None
+
+
+def test_without_rules_there_is_no_end():
+    event, now = EVENT, T + 9e6
+    for wait_s in (1, 2, 4):
+        waiting = postponed(event, "the database is busy", now)
+        assert waiting.again is not None
+        assert waiting.again.due_at == now + wait_s
+        event, now = waiting.again, now + wait_s
+    assert event.last_error == "the database is busy"
+
+
+@pytest.mark.parametrize("condition", ["RecursiveInvocation", "ZeroReservedConcurrency"])
+def test_functions_do_not_tell_each_other_for_ever_of_what_has_not_run(condition):
+    refused = NotBegun("no", lasting=True, condition=condition)
+    event, told = EVENT, 0
+    while (end := verdict(event, refused, Rules(on_failure_arn=other_of(event)), T)).follow_ups:
+        (event,) = end.follow_ups
+        told += 1
+        assert told <= 2 * lineage.MAX_ROUNDS
+    assert end.dead is not None
+    assert end.dead.reason == condition
+    both = Rules(on_failure_arn=other_of(event), dead_letter_arn=LETTERS)
+    assert [letter.target for letter in verdict(event, refused, both, T).follow_ups] == [LETTERS]
+
+
+def other_of(event: Event) -> str:
+    return OTHER if event.target == FUNCTION else FUNCTION
 
 
 def test_what_is_lasting_is_not_tried_again():
@@ -159,7 +197,7 @@ def test_a_record_that_cannot_be_delivered_backs_off_and_is_kept():
     ("policy", "waits", "condition"),
     [
         (DeliveryPolicy(max_attempts=3, max_age_s=9e9), [1, 2], "MaximumRetryAttempts"),
-        (DeliveryPolicy(max_attempts=99, max_age_s=5), [1, 2], "MaximumEventAgeInSeconds"),
+        (DeliveryPolicy(max_attempts=99, max_age_s=5), [1, 2, 2], "MaximumEventAgeInSeconds"),
         (DeliveryPolicy(max_attempts=1, max_age_s=9e9), [], "MaximumRetryAttempts"),
     ],
 )

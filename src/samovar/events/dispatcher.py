@@ -29,7 +29,7 @@ from samovar.clock import Clock
 from samovar.events.lease import Lease
 from samovar.events.targets import Targets
 from samovar.events.turns import Turns
-from samovar.events.verdict import Attempt, NotBegun, Rules, aged_out, verdict
+from samovar.events.verdict import NotBegun, Rules, aged_out, postponed, verdict
 from samovar.model.errors import PlatformError
 from samovar.model.event import INTERNAL_ERROR, DeadEvent, Event, function_of_arn
 from samovar.ports import EventStore, Taken, Verdict
@@ -248,26 +248,24 @@ class Dispatcher:
 
     async def _outcome(self, held: _Held) -> Verdict | None:
         """None: the attempt has not begun, and will not here."""
+        event = held.event
         try:
-            rules, attempt = await self._attempt(held.event)
+            try:
+                rules = await self._rules_of(event)
+            except PlatformError as error:
+                why, now = str(error), self._clock.now()
+                return None if self._stop.is_set() else postponed(event, why, now)
+            too_late = aged_out(event, rules, self._clock.now())
+            attempt = too_late or await self._targets.attempt(event)
             begun = not isinstance(attempt, NotBegun) or attempt.lasting
             if self._stop.is_set() and not begun:
                 return None
             now = self._clock.now()
             self._learn(held, begun, now)
-            return verdict(held.event, attempt, rules, now)
+            return verdict(event, attempt, rules, now)
         except Exception as error:  # of ours: one event must not end the dispatcher
-            log.exception("an event met an error", event_id=held.event.id)
-            return self._given_up(held.event, error)
-
-    async def _attempt(self, event: Event) -> tuple[Rules, Attempt]:
-        try:
-            rules = await self._rules_of(event)
-        except PlatformError as error:
-            return Rules(), NotBegun(str(error))
-        if (too_late := aged_out(event, rules, self._clock.now())) is not None:
-            return rules, too_late
-        return rules, await self._targets.attempt(event)
+            log.exception("an event met an error", event_id=event.id)
+            return self._given_up(event, error)
 
     def _learn(self, held: _Held, begun: bool, now: float) -> None:
         """Whether its queue has room. What is sent says nothing of the function's room."""

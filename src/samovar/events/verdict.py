@@ -119,17 +119,37 @@ def verdict(event: Event, attempt: Attempt, rules: Rules, now: float) -> Verdict
             policy = _policy_of(again)
             if policy is not None and throttles >= policy.max_attempts:
                 return _end(again, attempt, rules, RETRIES_EXHAUSTED, now)
-            wait_s = min(FIRST_BACK_OFF_S * 2 ** min(event.throttles, 16), LONGEST_BACK_OFF_S)
+            too_old_at = event.accepted_at + _max_age_s(event, rules)
+            if now >= too_old_at:
+                return _end(again, attempt, rules, EVENT_AGE_EXCEEDED, now)
+            due_at = min(now + _back_off_s(event), too_old_at)  # it is tried until then
+            return Verdict(again=structs.replace(again, due_at=due_at))
     due_at = now + wait_s
     if due_at - event.accepted_at > _max_age_s(again, rules):
         return _end(again, attempt, rules, EVENT_AGE_EXCEEDED, now)
     return Verdict(again=structs.replace(again, due_at=due_at))
 
 
+def postponed(event: Event, why: str, now: float) -> Verdict:
+    """What becomes of an event whose rules cannot be found out now: nothing, but that it waits.
+    Without them nobody knows where its end is to be told."""
+    error, due_at = _in_short(why), now + _back_off_s(event)
+    waiting = structs.replace(event, throttles=event.throttles + 1, last_error=error, due_at=due_at)
+    return Verdict(again=waiting)
+
+
+def _back_off_s(event: Event) -> float:
+    return min(FIRST_BACK_OFF_S * float(1 << min(event.throttles, 16)), LONGEST_BACK_OFF_S)
+
+
 def aged_out(event: Event, rules: Rules, now: float) -> NotBegun | None:
     """In place of an attempt, for an event that has waited too long for its turn; None: it has
-    not."""
+    not. What is sent (a record, a dead letter) is tried once at least: a server that was down for
+    hours has some to tell."""
+    to_function = function_of_arn(event.target) is not None
     if now - event.accepted_at <= _max_age_s(event, rules):
+        return None
+    if not to_function and not event.throttles:
         return None
     waited = event.last_error or "The event has waited for longer than it may."
     return NotBegun(waited, lasting=True, condition=EVENT_AGE_EXCEEDED)
@@ -144,7 +164,7 @@ def _end(event: Event, attempt: Attempt, rules: Rules, condition: str, now: floa
     policy = event.policy if _was_refused(event, attempt, condition) else _policy_of(event)
     if policy is not None and policy.dead_letter_arn is not None:
         attributes = schedule_letter_attributes(event, condition, event.last_error or condition)
-        letter = _follow_up(event, "letter", policy.dead_letter_arn, event.payload, attributes, now)
+        letter = _follow_up(event, policy.dead_letter_arn, event.payload, attributes, now)
         return Verdict(follow_ups=(letter,))
     told = (
         *_told(event, attempt, rules.on_failure_arn, condition, now),
@@ -182,11 +202,14 @@ def _told(
     """The record for a destination, if there is one and the event was a function's."""
     if destination is None or function_of_arn(event.target) is None:
         return ()
+    refused_to_run = isinstance(attempt, NotBegun) and function_of_arn(destination) is not None
+    if refused_to_run and _chain(event, now)[1] >= lineage.MAX_ROUNDS:
+        return ()  # functions that tell each other of what has not run would do so without end
     success = condition == SUCCESS
     invoked = event.failures + success
     record = destination_record(event, condition, invoked, _answer(attempt), destination, now)
     attributes = destination_attributes(event, destination, success=success)
-    return (_follow_up(event, "record", destination, record, attributes, now),)
+    return (_follow_up(event, destination, record, attributes, now),)
 
 
 def _dead_letter(
@@ -196,7 +219,7 @@ def _dead_letter(
     if queue is None or function_of_arn(event.target) is None:
         return ()
     attributes = dead_letter_attributes(event, _answer(attempt), event.last_error or "")
-    return (_follow_up(event, "letter", queue, event.payload, attributes, now),)
+    return (_follow_up(event, queue, event.payload, attributes, now),)
 
 
 def _answer(attempt: Attempt) -> Answer | None:
@@ -210,24 +233,27 @@ def _answer(attempt: Attempt) -> Answer | None:
 
 
 def _follow_up(
-    event: Event, what: str, target: str, payload: bytes, attributes: dict[str, str], now: float
+    event: Event, target: str, payload: bytes, attributes: dict[str, str], now: float
 ) -> Event:
-    """An event that tells `target` of the end of another one. Its id follows from that, so that
-    a verdict that is reached twice tells once."""
-    of_function, to_function = function_of_arn(event.target), function_of_arn(target)
-    trace_id = event.trace_id or new_trace_id(event.id, now)
-    if of_function is not None:
-        trace_id, _ = lineage.enter(trace_id, of_function[0])
+    """An event that tells `target`, at `now`, of the end of another one. One that was replayed and
+    ends again is told of again, under another id."""
+    to_function = function_of_arn(target)
+    name = f"{event.id} {now} {target} {len(payload)} {attributes}"
     return Event(
-        id=str(
-            uuid.uuid5(uuid.NAMESPACE_URL, f"{event.id} {now} {target} {len(payload)} {attributes}")
-        ),
+        id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
         queue=event.queue if to_function is None else to_function[0].arn,
         target=target,
         payload=payload,
         accepted_at=now,
         due_at=now,
         source=EventSource.DESTINATION,
-        trace_id=trace_id,
+        trace_id=_chain(event, now)[0],
         attributes=attributes,
     )
+
+
+def _chain(event: Event, now: float) -> tuple[str, int]:
+    """The trace header of what an event causes, and how often its chain has come through its
+    function before."""
+    trace_id, named = event.trace_id or new_trace_id(event.id, now), function_of_arn(event.target)
+    return (trace_id, 0) if named is None else lineage.enter(trace_id, named[0])

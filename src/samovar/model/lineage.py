@@ -25,12 +25,15 @@ MAX_ROUNDS = 16
 MAX_FUNCTIONS = 20
 """Entries of one header: the newest. A loop through more functions is not seen."""
 
-MAX_HEADER_CHARS = 512
-"""What is longer is not taken for a trace header."""
+MAX_HEADER_CHARS = 500
+"""What EventBridge takes."""
 
 _FIELD = ";Lineage="
 _ENTRY = re.compile(r"(?:\d{1,5}:)?([0-9a-f]{8}):(\d{1,3})")
 """AWS writes a number before it, nowadays."""
+
+_WELL_FORMED = re.compile(r"[A-Za-z]{1,32}=[A-Za-z0-9:|._-]{1,400}", re.ASCII)
+_ROOT = re.compile(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}")
 
 _KNOWN_FIELDS = ("Root=", "Parent=", "Sampled=")
 
@@ -47,6 +50,16 @@ def enter(header: str, function: FunctionId) -> tuple[str, int]:
     newest = list(rounds_of.items())[-MAX_FUNCTIONS:]
     lineage = "|".join(f"{other}:{count}" for other, count in newest)
     return _fitting(";".join(fields), lineage), rounds
+
+
+def well_formed(header: str | None) -> bool:
+    """Whether services take it for a trace header: one that they do not can cost the message."""
+    if header is None or len(header) > MAX_HEADER_CHARS:
+        return False
+    fields = header.split(";")
+    return any(_ROOT.fullmatch(field) for field in fields) and all(
+        _WELL_FORMED.fullmatch(field) for field in fields
+    )
 
 
 def longest(headers: Iterable[str | None]) -> str | None:

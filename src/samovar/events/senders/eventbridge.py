@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from samovar.events.sending import SendError
+from samovar.model import lineage
 from samovar.model.arn import Arn
 from samovar.model.event import Event
 
@@ -28,7 +29,7 @@ async def put_event(client: Any, _: Arn, event: Event) -> None:
     }
     if resources := event.attributes.get("Resources"):
         entry["Resources"] = json.loads(resources)
-    if event.trace_id is not None:
+    if lineage.well_formed(event.trace_id):
         entry["TraceHeader"] = event.trace_id
     answer = await client.put_events(Entries=[entry])
     (result,) = answer["Entries"]

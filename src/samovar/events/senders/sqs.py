@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 from samovar.events.sending import SendError
+from samovar.model import lineage
 from samovar.model.arn import Arn
 from samovar.model.event import Event
 
@@ -34,7 +35,7 @@ class QueueUrls:
             message["MessageGroupId"] = group
         if queue.resource.endswith(".fifo"):
             message["MessageDeduplicationId"] = event.id
-        if event.trace_id is not None:
+        if lineage.well_formed(event.trace_id):
             message["MessageSystemAttributes"] = {
                 "AWSTraceHeader": {"DataType": "String", "StringValue": event.trace_id}
             }

@@ -39,6 +39,7 @@ async def check_destination(
         arn is None
         or arn.service not in services
         or not _RESOURCES[arn.service].fullmatch(arn.resource)
+        or (arn.service != "s3" and not (arn.region and arn.account))
     ):
         raise invalid(
             f"The destination ARN {text[:350]} is invalid. It may be one of: {', '.join(services)}."

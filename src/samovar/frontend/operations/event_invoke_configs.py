@@ -17,6 +17,7 @@ from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Handler, Params, Result
 from samovar.frontend.operations.destinations import ON_FAILURE, ON_SUCCESS, check_destination
 from samovar.model.errors import ErrorCode, PlatformError
+from samovar.model.event import function_of_arn
 from samovar.model.event_invoke_config import EventInvokeConfig
 from samovar.model.function import LATEST, FunctionId
 
@@ -48,7 +49,7 @@ class EventInvokeConfigOperations:
     async def put(self, caller: Caller, params: Params) -> Result:
         """What is left out is removed."""
         function, qualifier = _named(params, caller)
-        settings = await self._settings(caller, params)
+        settings = await self._settings(caller, function, params)
         now = self._control.now()
 
         def change(_: EventInvokeConfig | None) -> EventInvokeConfig:
@@ -61,7 +62,7 @@ class EventInvokeConfigOperations:
     async def update(self, caller: Caller, params: Params) -> Result:
         """What is left out stays."""
         function, qualifier = _named(params, caller)
-        settings = await self._settings(caller, params)
+        settings = await self._settings(caller, function, params)
         now = self._control.now()
 
         def change(before: EventInvokeConfig | None) -> EventInvokeConfig:
@@ -118,7 +119,9 @@ class EventInvokeConfigOperations:
         self._control.changed(function)
         return config
 
-    async def _settings(self, caller: Caller, params: Params) -> dict[str, Any]:
+    async def _settings(
+        self, caller: Caller, function: FunctionId, params: Params
+    ) -> dict[str, Any]:
         """The fields that a request gives. Raises INVALID_PARAMETER."""
         settings: dict[str, Any] = {}
         for member, field in (
@@ -134,6 +137,8 @@ class EventInvokeConfigOperations:
             arn = given.get("Destination") or None
             if arn is not None:
                 await check_destination(self._control, caller, arn, services)
+                if (named := function_of_arn(arn)) is not None and named[0] == function:
+                    raise invalid("You can't specify the function as a destination for itself.")
             settings[field] = arn
         if not settings and params.get("DestinationConfig") is None:
             raise invalid("You must specify at least one of error handling or destination setting.")
