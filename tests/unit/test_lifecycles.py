@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from samovar.model.event import EVENT_MOVES, EventState
 from samovar.model.function import UPDATE_MOVES, VERSION_MOVES, State, UpdateStatus
 from samovar.model.instance import INSTANCE_MOVES, IllegalMoveError, InstanceState, move
 
@@ -73,7 +74,8 @@ def test_an_update_moves_as_its_table_says(old, new):
 
 
 @pytest.mark.parametrize(
-    ("states", "table"), [(I, INSTANCE_MOVES), (S, VERSION_MOVES), (U, UPDATE_MOVES)]
+    ("states", "table"),
+    [(I, INSTANCE_MOVES), (S, VERSION_MOVES), (U, UPDATE_MOVES), (EventState, EVENT_MOVES)],
 )
 def test_every_state_has_a_row(states, table):
     assert set(table) == set(states)

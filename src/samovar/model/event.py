@@ -33,7 +33,8 @@ INTERNAL_ERROR = "InternalError"
 
 
 class EventState(StrEnum):
-    """See the module's picture; `EVENT_MOVES` is the transition table."""
+    """See the module's picture; `EVENT_MOVES` is the transition table. It is not stored: it follows
+    from who holds an event, whether it has been tried, and whether it has died."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -77,7 +78,7 @@ class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. Times are seconds since the epoch, of the platform's clock (`ports.Clock`)."""
+    """One event. Times are seconds since the epoch, of the platform's clock (`clock.Clock`)."""
 
     id: str
     """The request id that its sender was told; it stays the same over all attempts."""
