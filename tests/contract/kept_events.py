@@ -53,8 +53,9 @@ async def ids_taken(store, queue="green", limit=10, now=NOW, holder="h"):
 
 
 async def counted(database: Database) -> Mapping[str, tuple[int, ...]]:
-    """Queue → events, bytes, dead events and their bytes; what is kept must be what is there."""
-    kept = "SELECT queue, events, bytes, dead, dead_bytes FROM event_queues WHERE events + dead > 0"
+    """Queue → events, bytes, dead events and their bytes; what is kept must be what is there,
+    and nothing of queues that are empty."""
+    kept = "SELECT queue, events, bytes, dead, dead_bytes FROM event_queues"
     there = (
         "SELECT queue, SUM(CASE WHEN died_at IS NULL THEN 1 ELSE 0 END), "
         "SUM(CASE WHEN died_at IS NULL THEN LENGTH(payload) ELSE 0 END), "

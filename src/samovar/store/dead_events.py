@@ -26,7 +26,6 @@ _PARK = sa.text(
     "UPDATE events SET holder = NULL, due_at = NULL, died_at = :died_at, source = :source, "
     "details = :details WHERE id = :id"
 )
-_FORGET_EMPTY = sa.text("DELETE FROM event_queues WHERE events = 0 AND dead = 0")
 
 
 def make_room(connection: sa.Connection, counts: Counts, max_dead: int, max_bytes: int) -> None:
@@ -41,9 +40,7 @@ def make_room(connection: sa.Connection, counts: Counts, max_dead: int, max_byte
 
 
 def forget_before(connection: sa.Connection, counts: Counts, before: float) -> int:
-    """Delete some of those that died before then; return how many. The counts of queues that are
-    empty go, too: their functions may be gone for ever."""
-    connection.execute(_FORGET_EMPTY)
+    """Delete some of those that died before then; return how many."""
     return _delete(connection, counts, _DELETE_BEFORE, {"before": before, "limit": AT_ONCE})
 
 

@@ -35,6 +35,7 @@ _ADD = sa.text(
     "dead = event_queues.dead + excluded.dead, "
     "dead_bytes = event_queues.dead_bytes + excluded.dead_bytes"
 )
+_FORGET_EMPTY = sa.text("DELETE FROM event_queues WHERE queue = :queue AND events = 0 AND dead = 0")
 _OF_QUEUE = "SELECT events, bytes, dead, dead_bytes FROM event_queues WHERE queue = :queue"
 _OF_QUEUE_ALONE = sa.text(_OF_QUEUE)
 _OF_QUEUE_SHARED = sa.text(_OF_QUEUE + " FOR UPDATE")
@@ -84,7 +85,8 @@ class Counts:
         return total
 
     def write(self) -> None:
-        """At the end of the transaction."""
+        """At the end of the transaction. Queues that are empty then have no row: their functions
+        may be gone for ever, and `read_all` is to cost no more than what there is."""
         rows = [
             {
                 "queue": queue,
@@ -98,4 +100,7 @@ class Counts:
         ]
         if rows:
             self._connection.execute(_ADD, rows)
+        left = [row for row in rows if row["events"] < 0 or row["dead"] < 0]
+        if left:
+            self._connection.execute(_FORGET_EMPTY, [{"queue": row["queue"]} for row in left])
         self._changes.clear()
