@@ -76,7 +76,7 @@ class Config:
     event_concurrency: int = 64
     """Events of one function at once (never more than its reserved concurrency)."""
     events_at_once: int = 256
-    """Events of all functions at once."""
+    """Events of all functions at once; and about as many that are sent elsewhere."""
     event_queue_events: int = 1_000_000
     """Events that may wait in the queue of one function."""
     event_queue_mib: int = 1024

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from samovar.clock import Clock
 from samovar.events.dispatcher import Dispatcher
+from samovar.events.sending import Sender
 from samovar.events.targets import Targets
 from samovar.events.turns import Turns
 from samovar.events.verdict import Rules
@@ -83,6 +84,7 @@ class World:
     """What is raised in place of them."""
     reserved: dict[str, int] = field(default_factory=dict)
     at_once: int = 64
+    sender: Sender | None = None
 
     @contextlib.asynccontextmanager
     async def dispatching(self, store: Any = None, **more: Any) -> AsyncIterator[Dispatcher]:
@@ -93,7 +95,7 @@ class World:
                 raise self.no_rules
             return self.rules
 
-        targets = Targets(self.functions, None, lambda id_: self.reserved.get(id_.name))
+        targets = Targets(self.functions, self.sender, lambda id_: self.reserved.get(id_.name))
         turns = Turns(lambda queue: 64, self.at_once)
         store = store or self.store
         async with Dispatcher(store, targets, rules_of, turns, self.clock, **more) as made:

@@ -193,6 +193,25 @@ async def test_no_more_are_under_way_than_may_be(tmp_path):
         assert most == 20
 
 
+async def test_an_endpoint_that_hangs_keeps_no_function_waiting(tmp_path):
+    hanging = []
+
+    class Hangs:
+        async def send(self, event):
+            hanging.append(event.id)
+            await never("")
+
+    async with world(tmp_path) as it:
+        it.at_once, it.sender = 4, Hangs()
+        async with it.dispatching():
+            queue = "arn:aws:sqs:us-east-1:000000000000:q"
+            records = (event(f"{f}{n}", f, target=queue) for n in range(5) for f in "abc")
+            await it.store.accept(*records)
+            await until(lambda: len(hanging) >= 4)
+            await it.store.accept(*(event(f"new{n}", "new") for n in range(9)))
+            await until(lambda: it.functions.times("new") == 9)
+
+
 # ---------------------------------------------------------------- the end
 
 

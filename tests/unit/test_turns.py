@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from samovar.events.turns import FIRST_WINDOW, LONGEST_PAUSE_S, Turns
+from samovar.events.turns import FIRST_WINDOW, LONGEST_PAUSE_S, SENT_AT_ONCE, Turns
 
 NOW = 1000.0
 
@@ -221,6 +221,75 @@ def test_turns_cost_no_more_where_many_queues_wait_for_later():
         made.took(queue, asked, 1, None)
         made.done(queue)
     assert looked < 5_000
+
+
+def test_those_that_have_most_shrink_where_others_wait():
+    made = turns(at_once=64)
+    for queue in ("a", "b", "c"):
+        for _ in range(20):
+            made.begun(queue, made.epoch(queue))
+        made.waiting(queue, NOW)
+    for queue, number in taking(made):
+        made.took(queue, number, number, NOW)
+    assert under_way_of(made) == {"a": 28, "b": 20, "c": 1}
+    for _ in range(20):
+        made.done("a")
+        for queue, number in taking(made):
+            made.took(queue, number, number, NOW)
+    assert under_way_of(made) == {"a": 12, "b": 20, "c": 16}
+
+
+def under_way_of(made):
+    return {queue: known.under_way for queue, known in made._queues.items()}
+
+
+def test_what_is_sent_is_counted_apart():
+    made = turns(at_once=8)
+    made.waiting("q", NOW)
+    ((queue, number),) = taking(made)
+    made.took(queue, number, number, NOW)
+    assert taking(made) == []
+    made.sends("q")
+    assert taking(made) == [("q", 1)]
+    assert made.under_way == number + 1
+    made.sent("q")
+    assert made.under_way == number
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1000, SENT_AT_ONCE), (16, 16)])
+def test_a_queue_that_has_much_to_send_waits_till_some_is_sent_and_others_do_not(at_once, most):
+    made = turns(at_once=at_once)
+    for _ in range(most):
+        assert made.claim("q", NOW, NOW)
+        made.sends("q")
+    made.waiting("q", NOW)
+    assert taking(made) == []
+    assert made.claim("other", NOW, NOW)
+    made.sent("q")
+    assert taking(made) == [("q", FIRST_WINDOW)]
+
+
+def test_a_clock_that_is_set_back_ends_pauses():
+    made = turns()
+    made.waiting("q", NOW - 3600)
+    throttled_once(made)
+    assert taking(made) == []
+    assert taking(made, NOW - 3600) == [("q", 1)]
+    throttled_once(made, NOW)
+    assert not made.claim("q", NOW, NOW)
+    made.took("q", 1, 0, None)
+    assert made.claim("q", NOW - 3600, NOW - 3600)
+
+
+def test_of_a_queue_that_was_throttled_and_is_empty_nothing_is_kept_after_its_pause():
+    made = turns()
+    assert made.claim("q", NOW, NOW)
+    throttled_once(made)
+    made.done("q")
+    assert not made.claim("q", NOW, NOW)
+    assert made.next_at() == NOW + 1
+    assert taking(made, NOW + 1) == []
+    assert made._queues == {}
 
 
 def test_counts_come_out_even_whatever_happens():

@@ -54,6 +54,11 @@ class _Held:
     holder: str
     epoch: int
 
+    @property
+    def is_sent(self) -> bool:
+        """And does not invoke."""
+        return function_of_arn(self.event.target) is None
+
 
 class Dispatcher:
     """Use as an async context manager: its tasks live inside. An `EventKeeper`."""
@@ -139,13 +144,16 @@ class Dispatcher:
             self._turns.done(event.queue)
             return
         held = _Held(event, holder, self._turns.epoch(event.queue))
+        if held.is_sent:
+            self._turns.sends(event.queue)
         task = self._tasks.create_task(self._bring(held))
         self._attempts[task] = event.id
         task.add_done_callback(self._ended)
 
     def unclaim(self, event: Event) -> None:
         """See `stores.EventKeeper`."""
-        self._done(event.queue)
+        self._turns.done(event.queue)
+        self._has_room()
 
     def waiting(self, queue: str, due_at: float) -> None:
         """See `stores.EventKeeper`."""
@@ -237,7 +245,7 @@ class Dispatcher:
         try:
             outcome = await self._outcome(held)
         finally:
-            self._done(held.event.queue)  # what comes next is taken as this is written, together
+            self._done(held)  # what comes next is taken as this is written, together
         if outcome is not None:
             await self._settle(held, outcome)
             return
@@ -269,7 +277,7 @@ class Dispatcher:
 
     def _learn(self, held: _Held, begun: bool, now: float) -> None:
         """Whether its queue has room. What is sent says nothing of the function's room."""
-        if function_of_arn(held.event.target) is None:
+        if held.is_sent:
             return
         if begun:
             self._turns.begun(held.event.queue, held.epoch)
@@ -301,8 +309,14 @@ class Dispatcher:
         dead = DeadEvent(event=failed, reason=INTERNAL_ERROR, died_at=self._clock.now())
         return Verdict(dead=dead)
 
-    def _done(self, queue: str) -> None:
-        self._turns.done(queue)
+    def _done(self, held: _Held) -> None:
+        if held.is_sent:
+            self._turns.sent(held.event.queue)
+        else:
+            self._turns.done(held.event.queue)
+        self._has_room()
+
+    def _has_room(self) -> None:
         self._news.set()
         self._rest_if_idle()
 

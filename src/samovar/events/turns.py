@@ -6,6 +6,9 @@ once. It begins small, grows by one with each attempt that has begun, up to the 
 falls to one with a throttle: the queue pauses then, and goes on with a single probe, so that none
 of its million events is tried in vain meanwhile. Throttles of attempts that were under way before
 that pause tell nothing new.
+
+Events that are sent elsewhere, and do not invoke, are counted apart as soon as that is known: an
+endpoint that hangs keeps no function waiting, but that whose messages it does not take.
 """
 
 from __future__ import annotations
@@ -25,13 +28,20 @@ TAKEN_AT_ONCE = 64
 
 KEPT_SHARE = 4
 """Of what may be under way in all, a fourth is kept for queues of which nothing is: one event each.
-Or a few functions that run for long would keep all others from beginning."""
+Or a few functions that run for long would keep all others from beginning. Another fourth is kept
+for those that have less than their share: so the largest shrink, one by one, where others wait."""
+
+
+SENT_AT_ONCE = 64
+"""Events of one queue that are sent elsewhere."""
 
 
 @dataclass(slots=True)
 class _Queue:
     window: int
     under_way: int = 0
+    sending: int = 0
+    """Are not among those `under_way`."""
     due_at: float = math.inf
     """When the first event that nobody holds is due, as far as is known: it may be sooner than
     that, never later."""
@@ -43,12 +53,23 @@ class _Queue:
     epoch: int = 0
     """Counts pauses: attempts that began in an older one are not asked."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing of it is under way, and nothing waits."""
+        return not self.under_way and not self.sending and self.due_at == math.inf
+
+    @property
+    def look_at(self) -> float:
+        """When it may have a turn; or, of one that is idle, when its pause has ended."""
+        return self.paused_until if self.is_idle else max(self.due_at, self.paused_until)
+
 
 class Turns:
     """See the module's text. Times are of the platform's clock."""
 
     def __init__(self, bound_of: Callable[[str], int], at_once: int) -> None:
-        """`bound_of` a queue: how many of its events may be under way; `at_once`: of all queues."""
+        """`bound_of` a queue: how many of its events may be under way; `at_once`: of all queues,
+        and about as many that are sent elsewhere."""
         self._bound_of = bound_of
         self._at_once = at_once
         self._queues: dict[str, _Queue] = {}
@@ -58,11 +79,15 @@ class Turns:
         """A heap of when to look at a queue. Entries may be out of date, and more than one a queue:
         what counts is what the queue itself says."""
         self._under_way = 0
+        self._sending = 0
+        self._busy = 0
+        """Queues that have something under way."""
+        self._now = -math.inf
 
     @property
     def under_way(self) -> int:
         """Events of all queues that have been taken or claimed and are not done."""
-        return self._under_way
+        return self._under_way + self._sending
 
     def waiting(self, queue: str, due_at: float) -> None:
         """A queue has an event that may be taken from then on."""
@@ -73,6 +98,7 @@ class Turns:
 
     def claim(self, queue: str, due_at: float, now: float) -> bool:
         """Count a new event in if it may begin at once, ahead of nobody."""
+        self._notice(now)
         known = self._queue(queue)
         free = due_at <= now < known.due_at and now >= known.paused_until
         if not free or self._room(queue, known) <= 0:
@@ -84,6 +110,7 @@ class Turns:
     def next(self, now: float) -> tuple[str, int] | None:
         """The queue whose turn it is and how many to take of it, or None where none can have one.
         Those are counted in; `took` tells how many there were."""
+        self._notice(now)
         self._line_up(now)
         stay: list[str] = []
         turn: tuple[str, int] | None = None
@@ -120,13 +147,25 @@ class Turns:
         self._look_later(queue, known)
         self._forget_if_idle(queue, known)
 
+    def sends(self, queue: str) -> None:
+        """An event that was counted in is one that is sent elsewhere."""
+        known = self._queue(queue)
+        self._count(known, -1)
+        self._count_sends(known, +1)
+        self._look_once_more(queue, known)
+
+    def sent(self, queue: str) -> None:
+        """It is under way no more."""
+        known = self._queue(queue)
+        self._count_sends(known, -1)
+        self._look_once_more(queue, known)
+        self._forget_if_idle(queue, known)
+
     def done(self, queue: str) -> None:
         """An event is under way no more."""
         known = self._queue(queue)
         self._count(known, -1)
-        if known.passed_over:
-            known.passed_over = False
-            self._look_later(queue, known)
+        self._look_once_more(queue, known)
         self._forget_if_idle(queue, known)
 
     def epoch(self, queue: str) -> int:
@@ -160,21 +199,46 @@ class Turns:
         return known
 
     def _room(self, queue: str, known: _Queue) -> int:
-        free = self._at_once - self._under_way
-        shared = max(free - self._at_once // KEPT_SHARE, 0)
+        free, kept = self._at_once - self._under_way, self._at_once // KEPT_SHARE
         if not known.under_way:
-            shared = max(shared, min(free, 1))
-        return min(self._own_room(queue, known), shared)
+            shared = max(free - kept, min(free, 1))
+        elif known.under_way < (self._at_once - kept) // self._busy:
+            shared = free - kept
+        else:
+            shared = free - 2 * kept
+        return min(self._own_room(queue, known), max(shared, 0))
 
     def _own_room(self, queue: str, known: _Queue) -> int:
+        # What it has next may have to be sent, too. Who has sent nothing yet is believed not to.
+        if known.sending >= (SENT_AT_ONCE if self._sending < self._at_once else 1):
+            return 0
         return min(known.window, self._bound_of(queue)) - known.under_way
 
     def _count(self, known: _Queue, number: int) -> None:
+        self._busy -= known.under_way > 0
         known.under_way += number
+        self._busy += known.under_way > 0
         self._under_way += number
 
+    def _count_sends(self, known: _Queue, number: int) -> None:
+        known.sending += number
+        self._sending += number
+
+    def _notice(self, now: float) -> None:
+        """A clock that is set back ends all pauses: they would last for as long as that."""
+        if now < self._now:
+            for known in self._queues.values():
+                known.paused_until = -math.inf
+            self._drop_old_entries()
+        self._now = now
+
+    def _look_once_more(self, queue: str, known: _Queue) -> None:
+        if known.passed_over:
+            known.passed_over = False
+            self._look_later(queue, known)
+
     def _look_later(self, queue: str, known: _Queue) -> None:
-        at = max(known.due_at, known.paused_until)
+        at = known.look_at
         if at == math.inf or queue in self._line:
             return
         if len(self._later) > 2 * len(self._queues) + 64:
@@ -185,21 +249,25 @@ class Turns:
         while self._later and self._later[0][0] <= now:
             _, queue = heapq.heappop(self._later)
             known = self._queues.get(queue)
-            if known is None or known.due_at == math.inf or queue in self._line:
+            if known is None or queue in self._line:
                 continue
-            if max(known.due_at, known.paused_until) <= now:
+            if known.look_at > now:
+                self._look_later(queue, known)
+            elif known.due_at < math.inf:
                 self._line[queue] = None
             else:
-                self._look_later(queue, known)
+                self._forget_if_idle(queue, known)
 
     def _drop_old_entries(self) -> None:
-        times = {
-            queue: max(known.due_at, known.paused_until) for queue, known in self._queues.items()
-        }
+        times = {queue: known.look_at for queue, known in self._queues.items()}
         self._later = [(at, queue) for queue, at in times.items() if at < math.inf]
         heapq.heapify(self._later)
 
     def _forget_if_idle(self, queue: str, known: _Queue) -> None:
-        """Of a queue that is empty nothing need be known, but that it has been throttled."""
-        if not known.under_way and known.due_at == math.inf and not known.pauses:
+        """Of a queue that is empty nothing need be known, but that it is paused."""
+        if not known.is_idle:
+            return
+        if known.paused_until <= self._now:
             self._queues.pop(queue, None)
+        else:
+            self._look_later(queue, known)
