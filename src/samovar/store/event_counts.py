@@ -100,7 +100,11 @@ class Counts:
         ]
         if rows:
             self._connection.execute(_ADD, rows)
-        left = [row for row in rows if row["events"] < 0 or row["dead"] < 0]
+        left = [
+            {"queue": queue}
+            for queue, change in sorted(self._changes.items())
+            if change.events < 0 or change.dead < 0
+        ]
         if left:
-            self._connection.execute(_FORGET_EMPTY, [{"queue": row["queue"]} for row in left])
+            self._connection.execute(_FORGET_EMPTY, left)
         self._changes.clear()
