@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from samovar.clock import Clock
 from samovar.events.sources.poller import SourceError
+from samovar.events.sources.record import Record
 from samovar.events.sources.shard_reader import ShardReader
 from samovar.events.sources.stream import Fetched, Position, Shard
 from samovar.events.sources.stream_source import StreamSource
@@ -28,6 +29,7 @@ BUSY = PlatformError(ErrorCode.TOO_MANY_REQUESTS, "the queue is full")
 class FakeStream:
     """Shards of records; iterators are offsets."""
 
+    identity = "first"
     retention_s = 24 * 3600.0
     idle_s = 1.0
     begins_at_times = True
@@ -333,3 +335,48 @@ async def test_a_position_never_goes_back():
     order = [int(each["after"]) for each in written if each["after"] is not None]
     assert order == sorted(order)
     assert written[-1]["done"]
+
+
+async def test_a_record_that_fits_into_no_event_is_given_up_at_once():
+    feed = FakeFeed(mapping())
+    large = Record(id="1", json=b"x" * 7_000_000)
+    await read(feed, FakeStream(s=[make_record(0), large, make_record(2)]))
+    [given_up] = feed.given_up
+    assert (given_up.condition, given_up.attempts) == ("MaximumPayloadSizeExceeded", 0)
+    assert numbers(feed.batches) == [[0], [2]]
+
+
+async def test_a_stream_that_was_made_anew_is_read_from_its_beginning():
+    feed = FakeFeed(mapping(starting_position="LATEST"))
+    feed.positions.kept = {
+        "*": Position(after="first").to_json(),
+        "s": Position(done=True).to_json(),
+    }
+    stream = FakeStream(s=records(2))
+    stream.identity = "second"
+    await poll_until(feed, stream, lambda: len(feed.batches) == 1)
+    assert numbers(feed.batches) == [[0, 1]]
+    assert feed.positions.kept["*"]["after"] == "second"
+
+
+async def test_a_stream_that_is_made_anew_ends_the_readers_of_the_old_one():
+    feed = FakeFeed(mapping())
+    stream = FakeStream(s=records(1), old=())
+    polling = asyncio.ensure_future(StreamSource("Fake", OneStream(stream)).poll(feed))
+    await until(lambda: len(stream.begun) == 2)
+    stream.identity = "second"
+    stream.closed.add("old")  # its end has the poller look for shards
+    async with asyncio.timeout(10):
+        await polling
+    assert feed.problems == ["The stream was made anew: it is read from its beginning"]
+
+
+async def test_a_reader_of_a_shard_that_was_dropped_comes_to_its_end():
+    feed, stream = FakeFeed(mapping()), FakeStream(s=records(1))
+    reader = ShardReader(feed, stream, "s", Position())
+    reading = asyncio.ensure_future(reader.run())
+    await until(lambda: len(feed.batches) == 1)
+    reader.dropped = True
+    stream.errors = [SourceError("no such shard", code="ResourceNotFoundException")]
+    async with asyncio.timeout(10):
+        assert await reading

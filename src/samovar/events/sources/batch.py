@@ -15,6 +15,9 @@ from samovar.model.invocation import MAX_PAYLOAD_BYTES
 ENVELOPE_BYTES = 4096
 """Kept for what stands around the records; more is for those with long names to keep."""
 
+MAX_RECORD_BYTES = MAX_PAYLOAD_BYTES - ENVELOPE_BYTES
+"""A larger record fits into no event."""
+
 
 class Batcher:
     """The batch that is being gathered, and those that are full."""

@@ -56,7 +56,7 @@ class TableStream:
 
     def __init__(self, client: Any, mapping: EventSourceMapping, clock: Clock) -> None:
         self._client = client
-        self._arn = mapping.source_arn or ""
+        self._arn = self.identity = mapping.source_arn or ""  # when it was made is part of it
         self._clock = clock
 
     async def describe(self, after: str | None = None) -> Mapping[str, Any]:

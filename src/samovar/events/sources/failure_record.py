@@ -19,6 +19,7 @@ from samovar.model.invocation import new_request_id
 
 RETRIES_EXHAUSTED = "RetryAttemptsExhausted"
 AGE_EXCEEDED = "RecordAgeExceeded"
+PAYLOAD_EXCEEDED = "MaximumPayloadSizeExceeded"
 
 _encode = msgspec.json.Encoder().encode
 

@@ -53,6 +53,7 @@ class KinesisStream:
 
     def __init__(self, client: Any, mapping: EventSourceMapping, role: str, clock: Clock) -> None:
         self.retention_s = 24 * 3600.0
+        self.identity = ""
         self._client = client
         self._arn = mapping.source_arn or ""
         self._name = self._arn.rpartition("stream/")[2]
@@ -64,6 +65,8 @@ class KinesisStream:
         answer = await ask(self._client.describe_stream_summary, StreamName=self._name)
         summary = answer.get("StreamDescriptionSummary")
         hours = summary.get("RetentionPeriodHours") if isinstance(summary, dict) else None
+        made = summary.get("StreamCreationTimestamp") if isinstance(summary, dict) else None
+        self.identity = str(epoch(made))
         if isinstance(hours, int) and hours > 0:
             self.retention_s = hours * 3600.0
 

@@ -17,8 +17,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from samovar.events.records import iso_time
-from samovar.events.sources.batch import Batcher
-from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
+from samovar.events.sources.batch import MAX_RECORD_BYTES, Batcher
+from samovar.events.sources.failure_record import (
+    AGE_EXCEEDED,
+    PAYLOAD_EXCEEDED,
+    RETRIES_EXHAUSTED,
+)
 from samovar.events.sources.filter import sort_out
 from samovar.events.sources.poller import Feed, GivenUp, SourceError
 from samovar.events.sources.progress import Progress
@@ -56,6 +60,8 @@ class ShardReader:
         self.stream = stream
         self.shard = shard
         self._feed = feed
+        self.dropped = False
+        """The stream has it no more: what cannot be fetched will never be."""
         self._read_to = position
         """Where fetching goes on; ahead of what is saved."""
         self._wanted = self._saved = position
@@ -101,6 +107,8 @@ class ShardReader:
                 failures = 0
             except SourceError as error:
                 iterator = None
+                if self.dropped:
+                    return True
                 if await self._recover(error, failures):
                     failures = min(failures + 1, 10)
                 continue
@@ -218,6 +226,10 @@ class _Lane:
 
     async def _work_off(self, batch: Work) -> None:
         """Until it is done or given up, or the poller is to stop: then it is read again."""
+        if len(batch.records[0].json) > MAX_RECORD_BYTES:  # the batcher leaves it alone
+            self._feed.problem(f"The record {batch.records[0].id} is too large for any event")
+            await self._give_up(batch, PAYLOAD_EXCEEDED)
+            return
         to_do = [batch]
         while to_do:
             work: Work | None = to_do.pop(0)

@@ -55,6 +55,8 @@ class Fetched:
 class Stream(Protocol):
     """A stream at its service. All of it raises `SourceError`."""
 
+    identity: str
+    """Differs for a stream that was made anew under the same name. Valid after `shards`."""
     retention_s: float
     """How long it keeps records."""
     begins_at_times: bool

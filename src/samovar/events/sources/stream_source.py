@@ -26,10 +26,15 @@ LOOK_FOR_SHARDS_S = 60.0
 AFTER_FAILURE_S = 5.0
 
 BEGUN = "*"
-"""Its position says that the shards of a stream have been looked at: newer ones are read from
-their beginnings."""
+"""Its position says of which stream the shards have been looked at: newer ones are read from their
+beginnings."""
 
 NOT_FOUND = "ResourceNotFoundException"
+
+
+class StreamReplacedError(SourceError):
+    """Another stream has the name now; what was read of the old one means nothing there."""
+
 
 OpenStream = Callable[[EventSourceMapping, str, Clock], AbstractAsyncContextManager[Stream]]
 """Opens a mapping's stream, with the role that its function runs under. Entering it raises
@@ -63,11 +68,14 @@ class StreamSource:
     async def poll(self, feed: Feed) -> None:
         """See `poller.Source`."""
         role = await feed.role()
-        async with (
-            self._open(feed.mapping, role, feed.clock) as stream,
-            asyncio.TaskGroup() as readers,
-        ):
-            await _StreamPoller(feed, stream, readers).run()
+        try:
+            async with (
+                self._open(feed.mapping, role, feed.clock) as stream,
+                asyncio.TaskGroup() as readers,
+            ):
+                await _StreamPoller(feed, stream, readers).run()
+        except* StreamReplacedError:
+            feed.problem("The stream was made anew: it is read from its beginning")
 
 
 class _StreamPoller:
@@ -78,7 +86,7 @@ class _StreamPoller:
         self._stream = stream
         self._readers = readers
         self._positions: dict[str, Position] = {}
-        self._reading: set[str] = set()
+        self._reading: dict[str, ShardReader] = {}
         self._look = asyncio.Event()
 
     async def run(self) -> None:
@@ -88,6 +96,8 @@ class _StreamPoller:
             self._look.clear()
             try:
                 await self._find_shards()
+            except StreamReplacedError:
+                raise  # ends the readers of the old one
             except (SourceError, PlatformError) as error:
                 self._feed.problem(str(error))
                 await self._feed.pause(AFTER_FAILURE_S)
@@ -96,24 +106,38 @@ class _StreamPoller:
 
     async def _find_shards(self) -> None:
         shards = await self._stream.shards()
-        if BEGUN not in self._positions:
-            begun = first_positions(self._feed.mapping, shards, time.time())
-            for name, position in {**begun, BEGUN: Position()}.items():
-                await self._feed.positions.save(name, position.to_json())
-                self._positions[name] = position
+        begun = self._positions.get(BEGUN)
+        if begun is None:
+            first = first_positions(self._feed.mapping, shards, time.time())
+            await self._begin(first)
+        elif begun.after != self._stream.identity:
+            if self._reading:
+                raise StreamReplacedError("the stream was made anew")
+            for name in self._positions.keys() - {BEGUN}:
+                await self._feed.positions.forget(name)
+                del self._positions[name]
+            await self._begin({})
+        there = {shard.id for shard in shards}
+        for name, reader in self._reading.items():
+            reader.dropped = name not in there
         for name in forgettable(shards, self._positions):
             await self._feed.positions.forget(name)
             del self._positions[name]
         for shard in readable(shards, self._positions):
             if shard.id not in self._reading:
-                self._reading.add(shard.id)
                 position = self._positions.get(shard.id) or begin_position(self._feed.mapping)
-                self._readers.create_task(self._read(shard.id, position))
+                reader = ShardReader(self._feed, self._stream, shard.id, position)
+                self._reading[shard.id] = reader
+                self._readers.create_task(self._read(shard.id, reader))
 
-    async def _read(self, shard: str, position: Position) -> None:
-        reader = ShardReader(self._feed, self._stream, shard, position)
+    async def _begin(self, first: Mapping[str, Position]) -> None:
+        for name, position in {**first, BEGUN: Position(after=self._stream.identity)}.items():
+            await self._feed.positions.save(name, position.to_json())
+            self._positions[name] = position
+
+    async def _read(self, shard: str, reader: ShardReader) -> None:
         finished = await reader.run()
-        self._reading.discard(shard)
+        del self._reading[shard]
         if finished:
             self._positions[shard] = Position(done=True)
         self._look.set()
