@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 from tests.aws.event_functions import PRINT_EVENT
 from tests.aws.sources import eventually
 
-NOW = dt.datetime.now(dt.UTC)
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+FAR_OFF = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 OWNER = "123456789012"
 
 
@@ -57,7 +58,7 @@ def test_a_queues_mapping_has_aws_defaults(moto_lambda, function, sqs_arn, mappi
     arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function}"
     mapping_arn = f"arn:aws:lambda:us-east-1:000000000000:event-source-mapping:{created['UUID']}"
     created.pop("ResponseMetadata")
-    assert abs(created.pop("LastModified") - NOW) < dt.timedelta(hours=1)
+    assert abs(created.pop("LastModified") - dt.datetime.now(dt.UTC)) < dt.timedelta(hours=1)
     assert created == {
         "UUID": created["UUID"],
         "EventSourceMappingArn": mapping_arn,
@@ -214,14 +215,14 @@ REFUSED = [
     (STREAM, {"StartingPosition": "AT_TIMESTAMP"}, "StartingPositionTimestamp is required"),
     (
         STREAM,
-        {"StartingPosition": "LATEST", "StartingPositionTimestamp": NOW},
+        {"StartingPosition": "LATEST", "StartingPositionTimestamp": LONG_AGO},
         "StartingPositionTimestamp is only valid",
     ),
     (
         STREAM,
         {
             "StartingPosition": "AT_TIMESTAMP",
-            "StartingPositionTimestamp": NOW + dt.timedelta(days=2),
+            "StartingPositionTimestamp": FAR_OFF,
         },
         "StartingPositionTimestamp cannot be in the future",
     ),
@@ -257,7 +258,11 @@ REFUSED = [
         )
     ),
     (SQS, {"Tags": {"team": ""}}, "Tags of event source mappings are not supported"),
-    (TABLE, {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": NOW}, "AT_TIMESTAMP"),
+    (
+        TABLE,
+        {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": LONG_AGO},
+        "AT_TIMESTAMP",
+    ),
     (TABLE, {"StartingPosition": "LATEST"}, "Stream not found: arn:aws:dynamodb"),
 ]
 
