@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import sqlalchemy as sa
 
 from samovar.ports import Verdict
 from samovar.store.database import Database
@@ -82,3 +83,12 @@ async def test_a_lost_connection_is_made_again(store, listener, database):
     await until(lambda: listener.looks > looks)
     await store.accept(event("1"))
     await until(lambda: listener.heard)
+
+
+async def test_a_message_that_is_none_of_ours_ends_nothing(store, listener, database):
+    looks = listener.looks
+    async with database.write() as connection:
+        await connection.execute(sa.text("SELECT pg_notify('samovar_events', 'soon green')"))
+    await until(lambda: listener.looks > looks)
+    await store.accept(event("1"))
+    await until(lambda: listener.heard == [("green", NOW)])

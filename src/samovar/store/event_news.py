@@ -12,7 +12,6 @@ import contextlib
 
 import sqlalchemy as sa
 
-from samovar.model.errors import PlatformError
 from samovar.ports import EventKeeper
 from samovar.store.database import Database
 from samovar.telemetry.log import get_logger
@@ -48,7 +47,7 @@ async def hear_servers(database: Database, keeper: EventKeeper, stop: asyncio.Ev
                 await asyncio.wait((hearing, stopping), return_when=asyncio.FIRST_COMPLETED)
                 hearing.cancel()
                 stopping.cancel()
-        except* PlatformError as errors:
+        except* Exception as errors:  # of the database, or a message that is none of ours
             log.warning("news of events are not heard", error=str(errors.exceptions[0]))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_AGAIN_S):
