@@ -11,6 +11,7 @@ from samovar.clock import Clock
 from samovar.events.sources.filter import Filters
 from samovar.events.sources.poller import BatchResult, Ending, GivenUp
 from samovar.events.sources.record import Envelope, Record
+from samovar.events.sources.room import Room
 from samovar.model.errors import PlatformError
 from samovar.model.event_source import EventSourceMapping, MappingState, SourceKind
 from samovar.model.function import FunctionId
@@ -92,6 +93,7 @@ class FakeFeed:
         self.clock = Clock(wall=lambda: 1_000_000.0)
         self.positions = FakePositions()
         self.stopping = asyncio.Event()
+        self.room = Room()
         self.function = function
         self.batches: list[list[str]] = []
         """Ids, in the order of their deliveries."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from samovar.clock import Clock
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
+from samovar.events.sources.room import Room
 from samovar.events.sources.shard_reader import ShardReader
 from samovar.events.sources.stream import Fetched, Position, Shard
 from samovar.events.sources.stream_source import StreamSource
@@ -380,3 +381,18 @@ async def test_a_reader_of_a_shard_that_was_dropped_comes_to_its_end():
     stream.errors = [SourceError("no such shard", code="ResourceNotFoundException")]
     async with asyncio.timeout(10):
         assert await reading
+
+
+async def test_where_memory_is_short_it_fetches_when_nothing_is_left():
+    feed, stream = FakeFeed(mapping(batch_size=2)), FakeStream(s=records(6))
+    feed.room, stream.page = Room(max_bytes=1), 2
+    feed.gate = asyncio.Event()
+    reading = asyncio.ensure_future(read(feed, stream))
+    await until(lambda: len(feed.pauses) > 50)
+    assert numbers(feed.batches) == [[0, 1]]
+    feed.gate.set()
+    assert await reading
+    assert numbers(feed.batches) == [[0, 1], [2, 3], [4, 5]]
+    feed.room.take(1)
+    feed.room.give(1)
+    assert not feed.room.is_full

@@ -12,6 +12,7 @@ from samovar.clock import Clock
 from samovar.events.sources.feed import MappingFeed
 from samovar.events.sources.poller import Ending, GivenUp
 from samovar.events.sources.record import Record, records_envelope
+from samovar.events.sources.room import Room
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event import Event, EventSource
 from samovar.model.invocation import Invocation, Outcome, StartReport
@@ -64,6 +65,7 @@ class Fed:
             None,  # type: ignore[arg-type]
             Clock(wall=lambda: 1_573_691_886.021),
             lambda _, text: self.shown.append(text),
+            Room(),
         )
 
     async def deliver(self):

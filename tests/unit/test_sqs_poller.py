@@ -12,6 +12,7 @@ import pytest
 
 from samovar.events.sources.pace import Pace
 from samovar.events.sources.poller import BatchResult, Ending
+from samovar.events.sources.room import Room
 from samovar.events.sources.sqs import SqsSource
 from samovar.events.sources.sqs_message import read_message
 from samovar.model import lineage
@@ -329,3 +330,12 @@ async def test_a_renewal_that_hangs_stops_no_other():
         await until(lambda: queue.renewed.get("m1", 0) >= 1)
     assert len(hung) == 1
     assert queue.deleted == ["m1"]
+
+
+async def test_where_memory_is_short_one_batch_runs_at_a_time():
+    queue, feed = FakeQueue(*"abcd"), FakeFeed(mapping(batch_size=1))
+    feed.room = Room(max_bytes=1)
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 4)
+    assert feed.most_running == 1
+    assert not feed.room.is_full

@@ -12,6 +12,7 @@ from samovar.events.sources.failure_record import failure_event
 from samovar.events.sources.filter import Filters
 from samovar.events.sources.poller import BatchResult, Ending, GivenUp, Positions
 from samovar.events.sources.record import Envelope, Record
+from samovar.events.sources.room import Room
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.invocation import MAX_PAYLOAD_BYTES, Invocation, new_request_id
@@ -53,11 +54,13 @@ class MappingFeed:
         store: EventSourceStore,
         clock: Clock,
         report: Callable[[str, str], None],
+        room: Room,
     ) -> None:
         self.mapping = mapping
         self.clock = clock
         self.positions: Positions = StoredPositions(store, mapping.uuid)
         self.stopping = asyncio.Event()
+        self.room = room
         self._filters = Filters(mapping.filters)
         self._invoker = invoker
         self._queue = queue

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from samovar.clock import Clock
 from samovar.events.sources.record import Envelope, Record
+from samovar.events.sources.room import Room
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionVersion
 
@@ -104,6 +105,8 @@ class Feed(Protocol):
     clock: Clock
     positions: Positions
     stopping: asyncio.Event
+    room: Room
+    """Shared by all pollers."""
 
     async def role(self) -> str:
         """The ARN of the role that the function runs under; empty where there is no function."""

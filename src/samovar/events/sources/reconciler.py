@@ -22,6 +22,7 @@ from samovar.events.sources.feed import MappingFeed
 from samovar.events.sources.filter import Filters, PatternError
 from samovar.events.sources.poller import Source, SourceError
 from samovar.events.sources.reconcile import plan
+from samovar.events.sources.room import Room
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping, SourceKind, settle
 from samovar.model.function import FunctionVersion
@@ -90,6 +91,7 @@ class Reconciler:
         self._shared = shared
         self._check_limit_s = check_limit_s
         self._stop_limit_s = stop_limit_s
+        self._room = Room()
         self._running: dict[str, _Running] = {}
         self._results: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -188,7 +190,13 @@ class Reconciler:
     def _start(self, mapping: EventSourceMapping, tasks: asyncio.TaskGroup) -> None:
         try:
             feed = MappingFeed(
-                mapping, self._invoker, self._queue, self._store, self._clock, self._report
+                mapping,
+                self._invoker,
+                self._queue,
+                self._store,
+                self._clock,
+                self._report,
+                self._room,
             )
         except PatternError as error:  # kept by a release that took it for a pattern
             self._report(mapping.uuid, f"PROBLEM: Invalid filter pattern definition. ({error})")

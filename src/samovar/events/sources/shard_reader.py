@@ -74,12 +74,16 @@ class ShardReader:
     async def run(self) -> bool:
         """Read until the poller is to stop; True: the shard has come to its end, and all of it is
         done."""
-        async with asyncio.TaskGroup() as tasks:
-            lanes = [tasks.create_task(lane.run()) for lane in self._lanes]
-            ended = await self._fetch_all()
-            for lane in self._lanes:
-                lane.close()
-            await asyncio.gather(*lanes)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                lanes = [tasks.create_task(lane.run()) for lane in self._lanes]
+                ended = await self._fetch_all()
+                for lane in self._lanes:
+                    lane.close()
+                await asyncio.gather(*lanes)
+        finally:
+            self._hold(-self._waiting_bytes)
+            self._sizes.clear()
         finished = ended and not len(self._progress) and not self._feed.stopping.is_set()
         if finished:
             await self._save(Position(done=True))
@@ -88,7 +92,7 @@ class ShardReader:
     async def settle(self, records: Sequence[Record]) -> None:
         """They are done: delivered, filtered out or given up."""
         ids = [record.id for record in records]
-        self._waiting_bytes -= sum(self._sizes.pop(each, 0) for each in ids)
+        self._hold(-sum(self._sizes.pop(each, 0) for each in ids))
         last = self._progress.done(ids)
         if last is not None:
             await self._save(Position(after=last, since=self._read_to.since))
@@ -140,7 +144,7 @@ class ShardReader:
         wanted, unwanted = await sort_out(new, self._goes_on)
         for record in wanted:
             self._sizes[record.id] = len(record.json)
-            self._waiting_bytes += len(record.json)
+            self._hold(len(record.json))
             self._lanes[self._lane_of(record)].put(record.filtered(), now)
         if records:
             self._read_to = Position(after=records[-1].id, since=self._read_to.since)
@@ -162,10 +166,16 @@ class ShardReader:
 
     async def _wait_for_room(self) -> None:
         most = self._feed.mapping.batch_size * len(self._lanes) + MAX_FETCH
-        while (
-            len(self._progress) >= most or self._waiting_bytes >= MAX_WAITING_BYTES
-        ) and not self._feed.stopping.is_set():
+        while not self._feed.stopping.is_set() and (
+            len(self._progress) >= most
+            or self._waiting_bytes >= MAX_WAITING_BYTES
+            or (self._waiting_bytes and self._feed.room.is_full)
+        ):
             await self._feed.pause(FULL_S)
+
+    def _hold(self, size_bytes: int) -> None:
+        self._waiting_bytes += size_bytes
+        self._feed.room.take(size_bytes)
 
     async def _save(self, position: Position) -> None:
         """However long that takes; not saved, records come again. One at a time, the newest."""

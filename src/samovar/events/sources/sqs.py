@@ -83,7 +83,7 @@ class SqsSource:
         """See `poller.Source`."""
         async with self._clients.client("sqs", feed.mapping.source_region) as client:
             url, visibility_s = await _find_queue(client, feed.mapping)
-            held = HeldMessages(client, url, visibility_s)
+            held = HeldMessages(client, url, visibility_s, feed.room)
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(held.renew_until_cancelled())
                 try:
@@ -91,6 +91,7 @@ class SqsSource:
                         await _QueuePoller(feed, held, deliveries).run()
                 finally:
                     renewing.cancel()
+                    held.forget()
 
 
 async def _find_queue(client: Any, mapping: EventSourceMapping) -> tuple[str, int]:
@@ -143,8 +144,8 @@ class _QueuePoller:
         await self._put_back(batcher.rest())
 
     def _is_full(self) -> bool:
-        too_large = self._busy > 0 and self._held.size_bytes > MAX_HELD_BYTES
-        return too_large or self._busy >= self._pace.limit
+        too_large = self._held.size_bytes > MAX_HELD_BYTES or self._feed.room.is_full
+        return (too_large and self._busy > 0) or self._busy >= self._pace.limit
 
     async def _gather(self, batcher: Batcher) -> None:
         """Receive until there is a batch to take, or nothing has come. Raises `SourceError`."""

@@ -11,6 +11,7 @@ from typing import Any
 from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
+from samovar.events.sources.room import Room
 from samovar.events.sources.sqs_message import read_message
 from samovar.model import lineage
 from samovar.model.function import FunctionId
@@ -41,8 +42,9 @@ class _Held:
 class HeldMessages:
     """Keeps messages invisible to others until they are deleted, put back or let go."""
 
-    def __init__(self, client: Any, url: str, visibility_s: int) -> None:
+    def __init__(self, client: Any, url: str, visibility_s: int, room: Room) -> None:
         self._client = client
+        self._room = room
         self._url = url
         self._visibility_s = max(visibility_s, SHORTEST_VISIBILITY_S)
         self._renew_s = self._visibility_s / RENEWALS
@@ -73,6 +75,7 @@ class HeldMessages:
             if known is None:
                 records.append(record)
                 self.size_bytes += len(record.json)
+                self._room.take(len(record.json))
             # The newest receipt is the one that counts.
             size_bytes = len(record.json) if known is None else known.size_bytes
             renew_at = asked_at + self._renew_s
@@ -149,8 +152,15 @@ class HeldMessages:
 
     def _pop(self, records: Sequence[Record]) -> list[_Held]:
         popped = [self._held.pop(record.id) for record in records if record.id in self._held]
-        self.size_bytes -= sum(message.size_bytes for message in popped)
+        size_bytes = sum(message.size_bytes for message in popped)
+        self.size_bytes -= size_bytes
+        self._room.give(size_bytes)
         return popped
+
+    def forget(self) -> None:
+        """Its poller has ended."""
+        self._room.give(self.size_bytes)
+        self._held.clear()
 
     async def _change_visibility(self, messages: Sequence[_Held], visibility_s: int) -> None:
         entries = [entry | {"VisibilityTimeout": visibility_s} for entry in _entries(messages)]
