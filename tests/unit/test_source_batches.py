@@ -108,7 +108,11 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "failed"), ANSWERS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    ANSWERS,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value)[:60],
+)
 def test_an_answer_says_what_is_to_be_tried_again(answer, failed):
     assert failed_ids(answer.encode(), BATCH) == failed
 
