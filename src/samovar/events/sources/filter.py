@@ -25,23 +25,35 @@ from samovar.events.sources.record import Record
 MAX_FILTERS = 5
 MAX_PATTERN_CHARS = 4096
 
-__all__ = ["MAX_FILTERS", "MAX_PATTERN_CHARS", "Filters", "PatternError", "sort_out"]
+__all__ = [
+    "MAX_FILTERS",
+    "MAX_PATTERN_CHARS",
+    "Filters",
+    "PatternError",
+    "admitted",
+    "sort_out",
+]
 
 
 LARGE_RECORD_BYTES = 8 * 1024
 
 
+async def admitted(record: Record, admits: Callable[[Record], bool]) -> bool:
+    """Whether a record goes to the function. A large one is looked at in a thread: nobody else
+    waits for it."""
+    if len(record.json) > LARGE_RECORD_BYTES:
+        return await asyncio.to_thread(admits, record)
+    return admits(record)
+
+
 async def sort_out(
     records: Sequence[Record], admits: Callable[[Record], bool]
 ) -> tuple[list[Record], list[Record]]:
-    """Those that go to the function, and the others. Large ones are looked at in a thread: nobody
-    else waits for them."""
+    """Those that go to the function, and the others."""
     wanted: list[Record] = []
     unwanted: list[Record] = []
     for record in records:
-        large = len(record.json) > LARGE_RECORD_BYTES
-        goes = await asyncio.to_thread(admits, record) if large else admits(record)
-        (wanted if goes else unwanted).append(record)
+        (wanted if await admitted(record, admits) else unwanted).append(record)
     return wanted, unwanted
 
 

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from samovar.events.sources.batch import ENVELOPE_BYTES, Batcher
 from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
+from samovar.events.sources.filter import admitted
 from samovar.events.sources.kafka_record import (
     KafkaMessage,
     batch_details,
@@ -139,7 +140,7 @@ class PartitionWorker:
             self._open[message.offset] = None
             feed.problem(f"The record at offset {message.offset} is too large for any event")
             await self._give_up(Work([stub_of(message)]), "MaximumPayloadSizeExceeded")
-        elif feed.admits(record):
+        elif await admitted(record, feed.admits):
             self._open[message.offset] = None
             self._batcher.add(record, feed.clock.now())
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from samovar.events.clients import AwsClients
 from samovar.events.sources.batch import ENVELOPE_BYTES, Batcher
+from samovar.events.sources.filter import admitted
 from samovar.events.sources.poller import Ending, Feed
 from samovar.events.sources.rabbitmq_record import envelope_of, record_of
 from samovar.events.sources.record import Record
@@ -137,7 +138,7 @@ class _QueueWorker:
         if record is None:
             feed.problem("A message is too large for any event")
             await link.reject(delivery.tag)
-        elif feed.admits(record):
+        elif await admitted(record, feed.admits):
             self._batcher.add(record, feed.clock.now())
         else:  # at once: it would take up room in the prefetch
             await link.acknowledge(delivery.tag, alone=True)
