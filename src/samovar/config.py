@@ -84,7 +84,8 @@ class Config:
     event_store_mib: int = 10240
     """The payloads of all events that wait."""
     dead_events: int = 100_000
-    """Events that are kept because they failed for good; the oldest make room."""
+    """Events that are kept because they failed for good; the oldest of the queue with most of them
+    make room."""
     dead_event_days: float = 14.0
     """How long they are kept."""
     queue_timeout_s: float = 60.0

@@ -106,6 +106,12 @@ async def test_the_oldest_of_the_dead_make_room(store, database):
     assert await counted(database) == {"green": (0, 0, 2, 4)}
 
 
+async def test_a_queue_whose_events_always_fail_pushes_out_its_own_dead(store, database):
+    await die(store, "oldest", queue="black", at=NOW - 9)
+    await die(store, *(str(n) for n in range(5)))
+    assert await counted(database) == {"black": (0, 0, 1, 2), "green": (0, 0, 2, 4)}
+
+
 async def test_an_event_that_cannot_be_read_is_kept_as_dead(store, database):
     await store.accept(event("1"), event("2"))
     async with database.write() as connection:

@@ -1,4 +1,7 @@
-"""Dead events in a transaction: the oldest make room, and none is kept for ever.
+"""Dead events in a transaction: some make room for others, and none is kept for ever.
+
+Room is made by the queue that has most of them, its oldest first: a function that fails all the
+time pushes out its own, not those of others.
 
 Everything here is told of in `Counts`.
 """
@@ -20,7 +23,9 @@ AT_ONCE = 500
 
 _DELETE = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE died_at IS NOT NULL {which} "
 _RETURNING = "LIMIT :limit) RETURNING queue, LENGTH(payload) AS size_bytes"
-_DELETE_OLDEST = sa.text(_DELETE.format(which="") + "ORDER BY died_at " + _RETURNING)
+_DELETE_OLDEST = sa.text(
+    _DELETE.format(which="AND queue = :queue") + "ORDER BY died_at " + _RETURNING
+)
 _DELETE_BEFORE = sa.text(_DELETE.format(which="AND died_at < :before") + _RETURNING)
 _PARK = sa.text(
     "UPDATE events SET holder = NULL, due_at = NULL, died_at = :died_at, source = :source, "
@@ -29,13 +34,18 @@ _PARK = sa.text(
 
 
 def make_room(connection: sa.Connection, counts: Counts, max_dead: int, max_bytes: int) -> None:
-    """Delete the oldest while there are more than may be kept."""
+    """Delete some while there are more than may be kept."""
     while True:
         total = counts.read_all()
-        excess = min(max(total.dead - max_dead, 0), AT_ONCE)
-        if not excess and total.dead and total.dead_bytes > max_bytes:
-            excess = 1
-        if not excess or not _delete(connection, counts, _DELETE_OLDEST, {"limit": excess}):
+        if total.dead > max_dead:
+            queue, limit = counts.most_dead(), min(total.dead - max_dead, AT_ONCE)
+        elif total.dead and total.dead_bytes > max_bytes:
+            queue, limit = counts.most_dead(by_bytes=True), 1
+        else:
+            return
+        deleted = _delete(connection, counts, _DELETE_OLDEST, {"queue": queue, "limit": limit})
+        log.warning("dead events made room for others", queue=queue, events=deleted)
+        if not deleted:
             return
 
 

@@ -43,6 +43,9 @@ _OF_ALL = sa.text(
     "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(bytes), 0), COALESCE(SUM(dead), 0), "
     "COALESCE(SUM(dead_bytes), 0) FROM event_queues"
 )
+_MOST_DEAD = (
+    "SELECT queue, {column} FROM event_queues WHERE dead > 0 ORDER BY {column} DESC LIMIT :n"
+)
 
 
 class Counts:
@@ -83,6 +86,19 @@ class Counts:
         for change in self._changes.values():
             total = total.plus(change)
         return total
+
+    def most_dead(self, *, by_bytes: bool = False) -> str:
+        """The queue with most dead events (or most bytes of them), with what this transaction
+        changes. There must be one that has any."""
+        column = "dead_bytes" if by_bytes else "dead"
+        # Beside the queues that it changes, only the first of the others can have most.
+        rows = self._connection.execute(
+            sa.text(_MOST_DEAD.format(column=column)), {"n": len(self._changes) + 1}
+        ).all()
+        totals: dict[str, int] = {row.queue: int(row[1]) for row in rows}
+        for queue, stored in self.read([*self._changes]).items():
+            totals[queue] = getattr(stored, column)
+        return max(totals, key=lambda queue: (totals[queue], queue))
 
     def write(self) -> None:
         """At the end of the transaction. Queues that are empty then have no row: their functions
