@@ -85,6 +85,7 @@ class World:
     reserved: dict[str, int] = field(default_factory=dict)
     at_once: int = 64
     sender: Sender | None = None
+    bound_of: Callable[[str], int] = lambda _queue: 64
 
     @contextlib.asynccontextmanager
     async def dispatching(self, store: Any = None, **more: Any) -> AsyncIterator[Dispatcher]:
@@ -96,7 +97,7 @@ class World:
             return self.rules
 
         targets = Targets(self.functions, self.sender, lambda id_: self.reserved.get(id_.name))
-        turns = Turns(lambda queue: 64, self.at_once)
+        turns = Turns(self.bound_of, self.at_once)
         store = store or self.store
         async with Dispatcher(store, targets, rules_of, turns, self.clock, **more) as made:
             yield made

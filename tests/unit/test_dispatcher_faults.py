@@ -116,6 +116,24 @@ async def test_what_the_store_refuses_once_is_asked_again_soon(tmp_path, method,
             await until_true(lambda: gone(it))
 
 
+async def test_an_error_of_ours_between_attempts_ends_no_dispatcher(tmp_path):
+    errors = [ZeroDivisionError()]
+
+    def bound_of(_queue):
+        if errors:
+            raise errors.pop()
+        return 64
+
+    async with world(tmp_path) as it:
+        it.bound_of = bound_of
+        await it.store.accept(event("1"))
+        async with it.dispatching():
+            while await it.left():
+                it.clock.advance(30)
+                await settled()
+        assert not errors
+
+
 async def test_what_is_due_is_done_though_the_dead_cannot_be_forgotten(tmp_path):
     async with world(tmp_path) as it:
         await it.store.accept(event("1"))
