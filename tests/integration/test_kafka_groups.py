@@ -10,7 +10,7 @@ import pytest
 
 from samovar.config import Config
 from samovar.events.clients import AwsClients
-from samovar.events.sources.kafka import KafkaSource
+from samovar.events.sources.kafka.source import KafkaSource
 from samovar.events.sources.poller import BatchResult
 from samovar.events.sources.record import Record
 from samovar.model.event_source import SourceKind

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from samovar.events.sources.kafka import KafkaSource
+from samovar.events.sources.kafka.source import KafkaSource
 from samovar.events.sources.poller import SourceError
 from samovar.model.event_source import SourceAccess, SourceKind
 from samovar.model.source_hosts import HostRules

@@ -16,9 +16,9 @@ from pamqp.header import ContentHeader
 
 from samovar.config import Config
 from samovar.events.clients import AwsClients
-from samovar.events.sources.kafka import KafkaSource
+from samovar.events.sources.kafka.source import KafkaSource
 from samovar.events.sources.poller import SourceError
-from samovar.events.sources.rabbitmq_link import (
+from samovar.events.sources.rabbitmq.link import (
     CONSUMER,
     MAX_FRAME_BYTES,
     MAX_MESSAGE_BYTES,

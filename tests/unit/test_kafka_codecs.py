@@ -10,7 +10,7 @@ import sys
 import pytest
 from aiokafka import codec
 
-from samovar.events.sources.kafka_codecs import (
+from samovar.events.sources.kafka.codecs import (
     DECODERS,
     MAX_BATCH_BYTES,
     UnreadableBatchError,
@@ -52,7 +52,7 @@ def test_what_is_not_compressed_is_refused_or_empty(name, content):
 IN_USE = """
 from aiokafka.record import default_records
 from aiokafka.record.memory_records import MemoryRecords
-from samovar.events.sources.kafka_codecs import DECODERS, bound_decompression
+from samovar.events.sources.kafka.codecs import DECODERS, bound_decompression
 
 def decoded():
     builder = default_records.DefaultRecordBatchBuilder(2, KIND, 0, -1, -1, -1, 1 << 30)

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from samovar.events.sources.kafka_login import check_access, login
+from samovar.events.sources.kafka.login import check_access, login
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.source_secrets import secret_fields
 from samovar.model.errors import PlatformError

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from samovar.events.sources.kafka_partition import PartitionWorker, UnreadableError
-from samovar.events.sources.kafka_record import KafkaMessage, envelope_of
+from samovar.events.sources.kafka.partition import PartitionWorker, UnreadableError
+from samovar.events.sources.kafka.record import KafkaMessage, envelope_of
 from samovar.events.sources.poller import BatchResult, Ending
 from samovar.events.sources.record import Record
 from samovar.model.errors import ErrorCode, PlatformError

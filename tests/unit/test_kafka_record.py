@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from samovar.events.sources.answer import failed_ids
-from samovar.events.sources.kafka_record import batch_details, envelope_of, offset_of, stub_of
-from samovar.events.sources.kafka_record import record_of as record_within
+from samovar.events.sources.kafka.record import batch_details, envelope_of, offset_of, stub_of
+from samovar.events.sources.kafka.record import record_of as record_within
 from samovar.events.sources.record import Record
 
 SERVERS = ("one:9092", "two:9092")

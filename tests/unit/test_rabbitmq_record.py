@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from pamqp.commands import Basic
 
-from samovar.events.sources.rabbitmq_record import Delivery, envelope_of
-from samovar.events.sources.rabbitmq_record import record_of as record_within
+from samovar.events.sources.rabbitmq.record import Delivery, envelope_of
+from samovar.events.sources.rabbitmq.record import record_of as record_within
 from samovar.events.sources.record import Record
 
 ARN = "arn:aws:mq:us-west-2:112556298976:broker:test:b-9bcfa592-423a-4942-879d-eb284b418fc8"

@@ -9,9 +9,9 @@ from samovar.clock import Clock
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.room import Room
-from samovar.events.sources.shard_reader import ShardReader
-from samovar.events.sources.stream import Fetched, Position, Shard
-from samovar.events.sources.stream_source import StreamSource
+from samovar.events.sources.streams.shard_reader import ShardReader
+from samovar.events.sources.streams.source import StreamSource
+from samovar.events.sources.streams.stream import Fetched, Position, Shard
 from samovar.model.errors import ErrorCode, PlatformError
 from tests.unit.fake_feed import (
     SUCCEEDED,

@@ -13,8 +13,8 @@ import pytest
 from msgspec import structs
 
 from samovar.clock import Clock
+from samovar.events.sources.plan import Plan, plan
 from samovar.events.sources.poller import Feed, SourceError
-from samovar.events.sources.reconcile import Plan, plan
 from samovar.events.sources.reconciler import Reconciler
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import (

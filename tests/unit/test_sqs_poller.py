@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from samovar.events.sources.pace import Pace
 from samovar.events.sources.poller import BatchResult, Ending
 from samovar.events.sources.room import Room
-from samovar.events.sources.sqs import SqsSource
-from samovar.events.sources.sqs_message import read_message
+from samovar.events.sources.sqs.message import read_message
+from samovar.events.sources.sqs.pace import Pace
+from samovar.events.sources.sqs.source import SqsSource
 from samovar.model import lineage
 from samovar.model.event_source import SourceKind
 from tests.unit.fake_feed import FUNCTION, SUCCEEDED, FakeFeed, failed, not_begun, until

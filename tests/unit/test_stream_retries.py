@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samovar.events.sources.poller import Ending
-from samovar.events.sources.progress import Progress
 from samovar.events.sources.retry import Work, after, without_old
-from samovar.events.sources.shards import begin_position, first_positions, forgettable, readable
-from samovar.events.sources.stream import Position, Shard
+from samovar.events.sources.streams.progress import Progress
+from samovar.events.sources.streams.shards import (
+    begin_position,
+    first_positions,
+    forgettable,
+    readable,
+)
+from samovar.events.sources.streams.stream import Position, Shard
 from tests.unit.fake_feed import SUCCEEDED, failed, mapping, not_begun, partly_failed, record
 
 BATCH = [record(number) for number in range(5)]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from samovar.clock import Clock
-from samovar.events.sources.dynamodb import TableStream
-from samovar.events.sources.kinesis import KinesisStream
 from samovar.events.sources.poller import SourceError
-from samovar.events.sources.stream import Position
+from samovar.events.sources.streams.dynamodb import TableStream
+from samovar.events.sources.streams.kinesis import KinesisStream
+from samovar.events.sources.streams.stream import Position
 from tests.unit.fake_feed import mapping
 
 ARRIVED = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from samovar.events.sources.kafka_record import record_id
+from samovar.events.sources.kafka.record import record_id
 
 
 class _KafkaItem(msgspec.Struct):

@@ -1,6 +1,6 @@
 """Keeps the pollers that run as the mappings in the store want them.
 
-How this works. Each round compares the mappings with the pollers (`reconcile.py`) and acts on the
+How this works. Each round compares the mappings with the pollers (`plan.py`) and acts on the
 difference; a round begins when the mappings have changed, when a poller has ended, and now and
 then, for whatever was missed. A poller that is to end is told so and keeps its mapping waiting
 until it has; one that fails is started again after a while, by its own task, and takes nothing
@@ -20,8 +20,8 @@ from msgspec import structs
 from samovar.clock import Clock
 from samovar.events.sources.feed import MappingFeed
 from samovar.events.sources.filter import Filters, PatternError
+from samovar.events.sources.plan import plan
 from samovar.events.sources.poller import Source, SourceError
-from samovar.events.sources.reconcile import plan
 from samovar.events.sources.room import Room
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping, SourceKind, settle

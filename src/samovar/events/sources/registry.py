@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from samovar.config import Config
 from samovar.events.clients import AwsClients
-from samovar.events.sources.dynamodb import dynamodb_opener
-from samovar.events.sources.kafka import KafkaSource
-from samovar.events.sources.kinesis import kinesis_opener
+from samovar.events.sources.kafka.source import KafkaSource
 from samovar.events.sources.poller import Source
-from samovar.events.sources.rabbitmq import RabbitMqSource
-from samovar.events.sources.sqs import SqsSource
-from samovar.events.sources.stream_source import StreamSource
+from samovar.events.sources.rabbitmq.source import RabbitMqSource
+from samovar.events.sources.sqs.source import SqsSource
+from samovar.events.sources.streams.dynamodb import dynamodb_opener
+from samovar.events.sources.streams.kinesis import kinesis_opener
+from samovar.events.sources.streams.source import StreamSource
 from samovar.model.event_source import SourceKind
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from samovar.events.sources.stream import Position, Shard
+from samovar.events.sources.streams.stream import Position, Shard
 from samovar.model.event_source import EventSourceMapping
 
 

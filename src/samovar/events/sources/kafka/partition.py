@@ -18,7 +18,7 @@ from msgspec import structs
 from samovar.events.sources.batch import ENVELOPE_BYTES, Batcher
 from samovar.events.sources.failure_record import AGE_EXCEEDED, RETRIES_EXHAUSTED
 from samovar.events.sources.filter import admitted
-from samovar.events.sources.kafka_record import (
+from samovar.events.sources.kafka.record import (
     KafkaMessage,
     batch_details,
     offset_of,

@@ -25,10 +25,10 @@ from samovar.events.sources.failure_record import (
 )
 from samovar.events.sources.filter import sort_out
 from samovar.events.sources.poller import Feed, GivenUp, SourceError
-from samovar.events.sources.progress import Progress
 from samovar.events.sources.record import Record, records_envelope
 from samovar.events.sources.retry import FOREVER, Work, after, without_old
-from samovar.events.sources.stream import Position, Stream
+from samovar.events.sources.streams.progress import Progress
+from samovar.events.sources.streams.stream import Position, Stream
 from samovar.model.errors import ErrorCode, PlatformError
 
 MAX_FETCH = 1000

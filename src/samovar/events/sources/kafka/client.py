@@ -20,8 +20,8 @@ from aiokafka import AIOKafkaConsumer, client
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 
-from samovar.events.sources.kafka_codecs import bound_decompression
-from samovar.events.sources.kafka_login import KafkaLogin
+from samovar.events.sources.kafka.codecs import bound_decompression
+from samovar.events.sources.kafka.login import KafkaLogin
 from samovar.model.source_hosts import HostRules, Place
 
 REQUEST_LIMIT_S = 20.0

@@ -13,9 +13,14 @@ from contextlib import AbstractAsyncContextManager
 from samovar.clock import Clock
 from samovar.events.sources.aws_request import refused
 from samovar.events.sources.poller import Feed, SourceError
-from samovar.events.sources.shard_reader import ShardReader
-from samovar.events.sources.shards import begin_position, first_positions, forgettable, readable
-from samovar.events.sources.stream import Position, Stream
+from samovar.events.sources.streams.shard_reader import ShardReader
+from samovar.events.sources.streams.shards import (
+    begin_position,
+    first_positions,
+    forgettable,
+    readable,
+)
+from samovar.events.sources.streams.stream import Position, Stream
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionVersion

@@ -21,10 +21,10 @@ from aiokafka.errors import (
     KafkaError,
 )
 
-from samovar.events.sources.kafka_client import REBALANCE_LIMIT_S
-from samovar.events.sources.kafka_codecs import UnreadableBatchError
-from samovar.events.sources.kafka_partition import PartitionWorker, UnreadableError
-from samovar.events.sources.kafka_record import KafkaMessage, envelope_of
+from samovar.events.sources.kafka.client import REBALANCE_LIMIT_S
+from samovar.events.sources.kafka.codecs import UnreadableBatchError
+from samovar.events.sources.kafka.partition import PartitionWorker, UnreadableError
+from samovar.events.sources.kafka.record import KafkaMessage, envelope_of
 from samovar.events.sources.poller import Feed
 from samovar.events.sources.waiting import wait_for_source
 

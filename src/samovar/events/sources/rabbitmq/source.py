@@ -16,7 +16,7 @@ from samovar.events.clients import AwsClients
 from samovar.events.sources.batch import ENVELOPE_BYTES, Batcher
 from samovar.events.sources.filter import admitted
 from samovar.events.sources.poller import Ending, Feed
-from samovar.events.sources.rabbitmq_record import envelope_of, record_of
+from samovar.events.sources.rabbitmq.record import envelope_of, record_of
 from samovar.events.sources.record import Record
 from samovar.events.sources.source_secrets import check_secret, read_secret, secret_field
 from samovar.events.sources.waiting import wait_for_source
@@ -28,7 +28,7 @@ from samovar.model.mq_brokers import MqBroker, broker_name
 from samovar.model.source_hosts import HostRules
 
 if TYPE_CHECKING:
-    from samovar.events.sources.rabbitmq_link import Login, RabbitMqLink
+    from samovar.events.sources.rabbitmq.link import Login, RabbitMqLink
 
 DEFAULT_WINDOW_S = 0.5
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html"""
@@ -67,7 +67,7 @@ class RabbitMqSource:
 
     async def poll(self, feed: Feed) -> None:
         """See `poller.Source`. Raises `SourceError`."""
-        from samovar.events.sources.rabbitmq_link import consuming
+        from samovar.events.sources.rabbitmq.link import consuming
 
         mapping = feed.mapping
         broker, login = self._broker(mapping), await self._login(mapping)
@@ -94,7 +94,7 @@ class RabbitMqSource:
         return broker
 
     async def _login(self, mapping: EventSourceMapping) -> Login:
-        from samovar.events.sources.rabbitmq_link import Login
+        from samovar.events.sources.rabbitmq.link import Login
 
         by_type = {each.type: each.uri for each in mapping.access}
         arn = by_type[BASIC_AUTH]

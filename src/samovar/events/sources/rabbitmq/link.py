@@ -25,7 +25,7 @@ from aiormq.connection import TransportFactory
 from yarl import URL
 
 from samovar.events.sources.poller import SourceError
-from samovar.events.sources.rabbitmq_record import Delivery
+from samovar.events.sources.rabbitmq.record import Delivery
 from samovar.model.mq_brokers import MqBroker
 
 CONNECT_LIMIT_S = 20.0

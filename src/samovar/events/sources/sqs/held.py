@@ -12,7 +12,7 @@ from samovar.events.sources.aws_request import ask, listed, text_in, understandi
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.room import Room
-from samovar.events.sources.sqs_message import read_message
+from samovar.events.sources.sqs.message import read_message
 from samovar.model import lineage
 from samovar.model.function import FunctionId
 from samovar.telemetry.log import get_logger

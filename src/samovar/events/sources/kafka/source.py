@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samovar.events.clients import AwsClients
-from samovar.events.sources.kafka_login import KafkaLogin, check_access, login
+from samovar.events.sources.kafka.login import KafkaLogin, check_access, login
 from samovar.events.sources.poller import Feed, SourceError
 from samovar.events.sources.source_secrets import check_secret, read_secret
 from samovar.events.sources.waiting import wait_for_source
@@ -52,8 +52,8 @@ class KafkaSource:
         """See `poller.Source`. Raises `SourceError`."""
         from aiokafka.errors import KafkaError
 
-        from samovar.events.sources.kafka_client import consumer_of
-        from samovar.events.sources.kafka_group import KafkaGroup
+        from samovar.events.sources.kafka.client import consumer_of
+        from samovar.events.sources.kafka.group import KafkaGroup
 
         mapping = feed.mapping
         group = mapping.consumer_group_id or mapping.uuid

@@ -29,10 +29,10 @@ from samovar.events.clients import AwsClients
 from samovar.events.sources.aws_request import ask, refused
 from samovar.events.sources.batch import Batcher
 from samovar.events.sources.filter import sort_out
-from samovar.events.sources.pace import Pace
 from samovar.events.sources.poller import BatchResult, Ending, Feed, SourceError
 from samovar.events.sources.record import Record, records_envelope
-from samovar.events.sources.sqs_messages import HeldMessages
+from samovar.events.sources.sqs.held import HeldMessages
+from samovar.events.sources.sqs.pace import Pace
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionVersion

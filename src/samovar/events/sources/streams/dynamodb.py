@@ -14,12 +14,12 @@ import msgspec
 
 from samovar.clock import Clock
 from samovar.events.clients import AwsClients
-from samovar.events.sources.arrival import epoch, platform_time
 from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
-from samovar.events.sources.stream import Fetched, Position, Shard
-from samovar.events.sources.stream_source import OpenStream
+from samovar.events.sources.streams.arrival import epoch, platform_time
+from samovar.events.sources.streams.source import OpenStream
+from samovar.events.sources.streams.stream import Fetched, Position, Shard
 from samovar.model.event_source import EventSourceMapping
 
 MAX_PAGES = 100

@@ -1,0 +1,1 @@
+"""Self-managed Apache Kafka as an event source: begin with `source.py`."""

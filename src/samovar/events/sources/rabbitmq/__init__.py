@@ -1,0 +1,1 @@
+"""RabbitMQ as an event source: begin with `source.py`."""

@@ -1,0 +1,1 @@
+"""SQS-compatible queues as event sources: begin with `source.py`."""

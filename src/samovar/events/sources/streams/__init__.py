@@ -1,0 +1,1 @@
+"""Kinesis and DynamoDB Streams as event sources: begin with `source.py`."""
