@@ -13,6 +13,7 @@ from tests.server import Server
 __all__ = ["name"]
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:dead-letters"
+BUS = "arn:aws:events:us-east-1:123456789012:event-bus/default"
 
 
 @pytest.fixture
@@ -50,11 +51,16 @@ def test_what_becomes_of_events_is_said_when_deploying(deploy, name, moto_lambda
 
 def test_only_what_is_said_is_changed(deploy, name, moto_lambda):
     deploy("--retries", "1", "--on-failure", QUEUE)
-    assert deploy("--max-age", "60", "--on-success", name) == f"{name} updated (events)"
-    arn = moto_lambda.get_function_configuration(FunctionName=name)["FunctionArn"]
-    assert rules(moto_lambda, name) == (1, 60, arn, QUEUE)
-    assert deploy("--retries", "1", "--on-success", name) == f"{name} is up to date"
+    assert deploy("--max-age", "60", "--on-success", BUS) == f"{name} updated (events)"
+    assert rules(moto_lambda, name) == (1, 60, BUS, QUEUE)
+    assert deploy("--retries", "1", "--on-success", BUS) == f"{name} is up to date"
     assert deploy() == f"{name} is up to date"
+
+
+def test_a_function_is_no_destination_of_its_own(samovar, name, tmp_path):
+    flags = ("--name", name, "--on-success", name)
+    done = samovar("deploy", app(tmp_path / "x", ECHO), *flags)
+    assert "You can't specify the function as a destination for itself" in done.stderr
 
 
 def test_a_destination_is_taken_away_by_naming_none(deploy, name, moto_lambda):
