@@ -251,9 +251,11 @@ class EventStore(Protocol):
 
     def attach(self, keeper: EventKeeper) -> None:
         """Tell `keeper` of what is written from now on."""
+        ...
 
     async def accept(self, *events: Event) -> None:
         """See `ports.EventQueue`."""
+        ...
 
     async def hold(self, holder: str, lease_s: float) -> None:
         """Begin to be a holder, for so long."""

@@ -1,10 +1,12 @@
 """The documents tell today's truth: what they point at exists, what they promise is measured."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from samovar.config import Config
 from tests.style.sources import PACKAGE, ROOT
 
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)\s#]+)")
@@ -40,6 +42,14 @@ def test_the_index_names_every_module_at_the_top():
         path.relative_to(ROOT).as_posix() for path in PACKAGE.glob("*.py") if path.stem[0] != "_"
     }
     assert sorted(name for name in modules if f"`{name}`" not in index) == []
+
+
+def test_every_setting_is_documented():
+    text = (ROOT / "docs/operate/run.md").read_text()
+    ours = {"end_with_stdin", "terminal", "lock_fd", "listener_fd"}  # what our own commands set
+    names = {field.name for field in fields(Config)} - ours
+    wanted = {f"SAMOVAR_{name.upper()}".removesuffix("_S") for name in names}
+    assert sorted(name for name in wanted if name not in text) == []
 
 
 def test_every_promised_number_stands_beside_its_command():

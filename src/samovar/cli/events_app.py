@@ -10,7 +10,7 @@ import typer
 from samovar.cli.flags import Yes, confirm, endpoint_of
 
 events_app = typer.Typer(
-    help="Asynchronous invocations: what waits, what is tried again, what is dead.",
+    help="Asynchronous invocations: what waits, what is dead.",
     no_args_is_help=True,
 )
 
@@ -41,7 +41,7 @@ def list_events(
     after: Annotated[str | None, typer.Option(help="Go on where the last listing ended.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count the events of each function, then list them, the oldest first."""
+    """Count each function's events, then list them."""
     from samovar.cli import events as noun
 
     endpoint = endpoint_of(context)

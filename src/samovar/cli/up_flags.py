@@ -19,7 +19,9 @@ Port = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(envvar="SAMOVAR_DATA_DIR", help="Where functions are kept. [default: .samovar]"),
+    typer.Option(
+        envvar="SAMOVAR_DATA_DIR", help="Where everything that lasts is kept. [default: .samovar]"
+    ),
 ]
 Isolation = Annotated[
     flags.Isolation | None,

@@ -31,7 +31,6 @@ KEPT_SHARE = 4
 Or a few functions that run for long would keep all others from beginning. Another fourth is kept
 for those that have less than their share: so the largest shrink, one by one, where others wait."""
 
-
 SENT_AT_ONCE = 64
 """Events of one queue that are sent elsewhere."""
 

@@ -32,8 +32,6 @@ from samovar.model.event import DeadEvent, DeliveryPolicy, Event, EventSource, f
 from samovar.model.invocation import new_trace_id
 from samovar.ports import Verdict
 
-__all__ = ["Verdict"]  # what is handed on
-
 FUNCTION_RETRIES_S = (60.0, 120.0)
 """Waits before the second and the third attempt at a function that fails."""
 

@@ -1,4 +1,5 @@
-"""From a version to an outcome: lease, invoke, release. Shared by Invoke and function URLs."""
+"""From a version to an outcome: lease, invoke, release. Shared by Invoke, function URLs and the
+events role, which knows it as `ports.Invoker`."""
 
 from __future__ import annotations
 

@@ -27,8 +27,6 @@ from dataclasses import dataclass
 
 FIRST_YEAR, LAST_YEAR = 1970, 2199
 
-ONE_MINUTE = dt.timedelta(minutes=1)
-
 MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
 WEEKDAYS = {name: n for n, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)}
 SATURDAY = 7

@@ -25,6 +25,9 @@ from samovar.model.function import FunctionId
 NOTHING_YET = "No records processed"
 USER_ACTION = "User action"
 
+MAX_FILTERS = 5
+"""Patterns of one mapping. https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html"""
+
 
 class SourceKind(StrEnum):
     """What can be polled."""

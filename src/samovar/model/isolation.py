@@ -38,10 +38,6 @@ class Layer(StrEnum):
     """A limit on processes and threads (cgroup)."""
 
 
-PROCESS_FLOOR = frozenset(Layer)
-"""What `--isolation process` demands: every layer."""
-
-
 @dataclass(frozen=True, slots=True)
 class Isolation:
     """The isolation in force on one machine."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from samovar.model.errors import ErrorCode, PlatformError
@@ -54,9 +54,7 @@ class SqlScheduleGroupStore:
             if await _find(connection, group.id) is not None:
                 return
         async with self._database.write() as connection:
-            insert = {"sqlite": sqlite.insert}.get(connection.dialect.name, postgresql.insert)
-            added = insert(schedule_groups).on_conflict_do_nothing()
-            await connection.execute(added, _row(group))
+            await connection.execute(_add_unless_there(connection.dialect.name), _row(group))
 
     async def get(self, group: GroupId) -> ScheduleGroup:
         """See the port."""
@@ -151,6 +149,14 @@ async def _get(connection: AsyncConnection, group: GroupId, *, lock: bool = Fals
     if found is None:
         raise PlatformError(ErrorCode.NOT_FOUND, f"Schedule group {group.name} does not exist.")
     return found
+
+
+def _add_unless_there(dialect: str) -> sa.Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(schedule_groups).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql  # megabytes that a server on SQLite has no use for
+
+    return postgresql.insert(schedule_groups).on_conflict_do_nothing()
 
 
 def _row(group: ScheduleGroup) -> dict[str, Any]:

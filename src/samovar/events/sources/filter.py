@@ -21,19 +21,16 @@ from samovar.events.sources.pattern import (
     compile_pattern,
 )
 from samovar.events.sources.record import Record
+from samovar.model.event_source import MAX_FILTERS
 
-MAX_FILTERS = 5
 MAX_PATTERN_CHARS = 4096
 
 __all__ = [
-    "MAX_FILTERS",
-    "MAX_PATTERN_CHARS",
     "Filters",
     "PatternError",
     "admitted",
     "sort_out",
 ]
-
 
 LARGE_RECORD_BYTES = 8 * 1024
 

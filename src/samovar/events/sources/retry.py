@@ -1,4 +1,5 @@
-"""What becomes of a batch of a shard after an attempt. Pure: the reader performs it.
+"""What becomes of a batch of a shard, or of a partition of Kafka, after an attempt. Pure: whoever
+reads them performs it.
 
 https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
 A batch is tried again where it stands, and what comes after it waits, until its attempts are used

@@ -14,10 +14,14 @@ from msgspec import structs
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Params, Result
 from samovar.frontend.operations.event_source_kinds import KINDS, Kind, kind_of
-from samovar.model.event_source import EventSourceMapping, MappingState, SourceAccess
+from samovar.model.event_source import (
+    MAX_FILTERS,
+    EventSourceMapping,
+    MappingState,
+    SourceAccess,
+)
 from samovar.model.function import FunctionId
 
-MAX_FILTERS = 5
 MIN_RECORD_AGE_S = 60
 
 NOT_ENFORCED = (

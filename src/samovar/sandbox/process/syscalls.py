@@ -21,7 +21,6 @@ import ctypes
 import os
 import select
 import struct
-import sys
 from typing import Optional
 
 CLONE_NEWNS = 0x00020000
@@ -265,8 +264,3 @@ def fork_into(flags: int) -> int:
 def fork_child(flags: int) -> int:
     """The same, but a child of the caller."""
     return _checked(_clone(flags | _SIGCHLD, 0), "clone")
-
-
-def supported() -> bool:
-    """Whether this machine's call numbers are known here."""
-    return sys.platform == "linux" and _MACHINE in ("x86_64", "aarch64")

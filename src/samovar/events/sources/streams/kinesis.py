@@ -20,11 +20,8 @@ from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
 from samovar.events.sources.streams.arrival import epoch, platform_time
 from samovar.events.sources.streams.source import OpenStream
-from samovar.events.sources.streams.stream import Fetched, Position, Shard
+from samovar.events.sources.streams.stream import MAX_PAGES, Fetched, Position, Shard
 from samovar.model.event_source import EventSourceMapping
-
-MAX_PAGES = 100
-"""Of shards: at most a thousand on each, thousands in all."""
 
 _encode = msgspec.json.Encoder().encode
 

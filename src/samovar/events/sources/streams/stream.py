@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from samovar.events.sources.record import Record
 
+MAX_PAGES = 100
+"""Of shards: at most a thousand on each, thousands in all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
