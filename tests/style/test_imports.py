@@ -1,5 +1,8 @@
 """No import cycles. Which layer may import which is import-linter's (pyproject.toml)."""
 
+import subprocess
+import sys
+
 import grimp
 import pytest
 
@@ -17,3 +20,12 @@ def test_no_module_imports_itself_through_others(graph):
             if back:
                 cycles.add(" → ".join([module, *back]))
     assert cycles == set()
+
+
+def test_a_start_loads_nothing_that_only_some_events_need():
+    program = "import samovar.wiring, sys; print(*sorted(sys.modules), sep='\\n')"
+    run = [sys.executable, "-c", program]
+    loaded = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"aiobotocore", "aiohttp", "aiokafka", "aiormq", "alembic", "botocore", "tzdata"}
+    assert heavy.intersection(name.partition(".")[0] for name in loaded) == set()
+    assert "sqlalchemy.dialects.postgresql" not in loaded
