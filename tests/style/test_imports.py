@@ -1,4 +1,5 @@
-"""No import cycles. Which layer may import which is import-linter's (pyproject.toml)."""
+"""No import cycles, and a start that loads little. Which layer may import which is import-linter's
+(pyproject.toml)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Event source mappings in SQL: the `EventSourceStore` of `ports.py`.
+"""Event source mappings in SQL: the `EventSourceStore` of `stores.py`.
 
 As in `functions.py`, every write first locks a row: that of the mapping. What a listing selects by
 is a column of its own; the rest is one document.

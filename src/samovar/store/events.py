@@ -1,4 +1,4 @@
-"""Events in SQL: the `EventStore` of `ports.py`. All writes go through one group commit."""
+"""Events in SQL: the `EventStore` of `stores.py`. All writes go through one group commit."""
 
 from __future__ import annotations
 

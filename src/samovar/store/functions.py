@@ -1,4 +1,4 @@
-"""Functions, versions and aliases in SQL: the `FunctionStore` of `ports.py`.
+"""Functions, versions and aliases in SQL: the `FunctionStore` of `stores.py`.
 
 Every write first locks the row of its function (`_lock`), so what it then reads, checks and
 changes cannot change under it; SQLite locks the whole database instead (see `database.py`).

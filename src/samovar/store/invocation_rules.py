@@ -1,4 +1,4 @@
-"""Event invoke configs and recursion settings in SQL: the `InvocationRuleStore` of `ports.py`.
+"""Event invoke configs and recursion settings in SQL: `InvocationRuleStore` of `rule_stores.py`.
 
 As in `functions.py`, every write first locks the row of its function.
 """

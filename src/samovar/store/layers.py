@@ -1,4 +1,4 @@
-"""Layers in SQL: the `LayerStore` of `ports.py`.
+"""Layers in SQL: the `LayerStore` of `stores.py`.
 
 As in `functions.py`, every write first locks a row: that of the layer, or of the version.
 """

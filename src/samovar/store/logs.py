@@ -1,4 +1,4 @@
-"""What functions print, in files: the `LogStore` of `ports.py`.
+"""What functions print, in files: the `LogStore` of `stores.py`.
 
 How this works. `append` puts text into a buffer and returns; a thread writes the buffers out, a
 few times a second. A kill of the process loses what the buffers hold, and no more. A function that

@@ -1,4 +1,4 @@
-"""Code packages in an object store: the `CodeStore` of `ports.py`.
+"""Code packages in an object store: the `CodeStore` of `stores.py`.
 
 Layout: `code/<sha256>.zip`, and `buckets/<bucket>/<key>` for what clients name with
 Code.S3Bucket and S3Key. In a directory the store writes a temporary file and renames it, but does

@@ -1,4 +1,4 @@
-"""Groups of schedules in SQL: the `ScheduleGroupStore` of `ports.py`.
+"""Groups of schedules in SQL: the `ScheduleGroupStore` of `schedule_stores.py`.
 
 A group's row counts its schedules, and is locked by whoever changes that number.
 """

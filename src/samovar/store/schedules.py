@@ -1,4 +1,4 @@
-"""Schedules in SQL: the `ScheduleStore` of `ports.py`. Their groups are in `schedule_groups.py`.
+"""Schedules in SQL: the `ScheduleStore` of `schedule_stores.py`. Groups: `schedule_groups.py`.
 
 A schedule is created and deleted with its group's row locked, which counts them. It fires by a
 compare-and-set on its revision and next time, in the transaction that accepts its events: of two

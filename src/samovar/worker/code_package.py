@@ -122,7 +122,7 @@ def inspect(
 
 
 async def check_package(package: bytes) -> int:
-    """The `PackageInspector` of `ports.py`, for packages from a request (whose size the frontend
+    """The `PackageInspector` of `stores.py`, for packages from a request (whose size the frontend
     bounds) and from a bucket. When cancelled, the check ends soon after."""
     cancel = threading.Event()
     try:
