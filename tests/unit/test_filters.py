@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fnmatch
 import json
@@ -223,3 +224,18 @@ def test_any_text_is_a_pattern_or_refused(text):
     except PatternError:
         return
     assert isinstance(json.loads(text), dict)
+
+
+async def test_others_have_their_turns_while_small_records_are_looked_at():
+    seen: list[str] = []
+
+    def admits(record: Record) -> bool:
+        seen.append(record.id)
+        return True
+
+    sorting = asyncio.ensure_future(sort_out([Record(id=n, json=b"x") for n in "abc"], admits))
+    turns = []
+    while not sorting.done():
+        turns.append(len(seen))
+        await asyncio.sleep(0)
+    assert turns[:4] == [0, 1, 2, 3]

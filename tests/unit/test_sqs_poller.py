@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from samovar.events.sources.poller import BatchResult, Ending
 from samovar.events.sources.room import Room
+from samovar.events.sources.sqs.held import HeldMessages
 from samovar.events.sources.sqs.message import read_message
 from samovar.events.sources.sqs.pace import Pace
 from samovar.events.sources.sqs.source import SqsSource
@@ -339,3 +341,37 @@ async def test_where_memory_is_short_one_batch_runs_at_a_time():
         await until(lambda: len(queue.deleted) == 4)
     assert feed.most_running == 1
     assert not feed.room.is_full
+
+
+def looping(message: dict[str, Any]) -> None:
+    """Have a message say that it has been through the function too often."""
+    mark = lineage.enter("Root=1", FUNCTION)[0].partition("Lineage=")[2].partition(":")[0]
+    message["Attributes"]["AWSTraceHeader"] = f"Root=1;Lineage={mark}:15"
+
+
+async def test_what_comes_behind_a_looping_message_does_not_overtake_its_group():
+    queue = FakeQueue(fifo=True)
+    queue.send("a", "b", "c", group="A")
+    looping(queue.visible[1])
+    feed = FakeFeed(mapping(), failed)
+    async with polling(feed, queue):
+        await until(lambda: len(queue.visible) == 2)
+    assert feed.batches == [["m1"]]
+
+
+async def test_messages_that_say_they_loop_do_not_pass_the_maximum_concurrency():
+    queue = FakeQueue(*"abcdef")
+    for message in queue.visible[::2]:
+        looping(message)
+    feed = FakeFeed(mapping(max_concurrency=2))
+    async with polling(feed, queue):
+        await until(lambda: len(queue.deleted) == 6)
+    assert feed.most_running == 2
+
+
+async def test_a_message_is_held_from_when_it_was_asked_for():
+    queue = FakeQueue("a", visibility_s=3)
+    held = HeldMessages(queue, "http://queue", 3, Room())
+    await held.receive("arn:aws:sqs:us-east-1:000000000000:q", 1, wait_s=20)
+    (message,) = held._held.values()
+    assert message.renew_at <= time.monotonic() + 1

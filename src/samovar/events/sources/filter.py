@@ -46,11 +46,13 @@ async def admitted(record: Record, admits: Callable[[Record], bool]) -> bool:
 async def sort_out(
     records: Sequence[Record], admits: Callable[[Record], bool]
 ) -> tuple[list[Record], list[Record]]:
-    """Those that go to the function, and the others."""
+    """Those that go to the function, and the others. Many small ones take their time, too: others
+    have their turns in between."""
     wanted: list[Record] = []
     unwanted: list[Record] = []
     for record in records:
         (wanted if await admitted(record, admits) else unwanted).append(record)
+        await asyncio.sleep(0)
     return wanted, unwanted
 
 

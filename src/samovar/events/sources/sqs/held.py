@@ -53,7 +53,7 @@ class HeldMessages:
 
     async def receive(self, queue_arn: str, count: int, wait_s: int) -> list[Record]:
         """Up to so many messages, which are held from now on. Raises `SourceError`."""
-        asked_at = time.monotonic() + wait_s
+        asked_at = time.monotonic()  # they may be held since then, however long it waits
         answer = await ask(
             self._client.receive_message,
             QueueUrl=self._url,

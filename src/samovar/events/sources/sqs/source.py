@@ -121,7 +121,7 @@ class _QueuePoller:
         self._batcher = Batcher.of(feed.mapping)
         self._busy = 0
         self._failed_groups: set[str] = set()
-        """Of messages that wait for one of their group, and must not overtake it now."""
+        """Of messages of the batch that was taken: what of it has not begun must not overtake."""
         self._groups: set[str] = set()
         self._ended = asyncio.Event()
         """Set whenever a delivery has ended."""
@@ -139,6 +139,7 @@ class _QueuePoller:
                 await self._feed.pause(min(FIRST_BACK_OFF_S * 2**failures, LONGEST_BACK_OFF_S))
                 failures = min(failures + 1, 10)
             batch = batcher.take(self._feed.clock.now())
+            self._failed_groups.clear()
             for part in self._parts(batch or ()):
                 await self._begin(part)
         await self._put_back(batcher.rest())
@@ -200,14 +201,14 @@ class _QueuePoller:
 
     async def _begin(self, batch: Sequence[Record]) -> None:
         groups = {record.key for record in batch if record.key}
-        self._failed_groups.clear()
-        await self._wait_while(lambda: bool(groups & self._groups))
-        behind = [record for record in batch if record.key in self._failed_groups]
+        await self._wait_while(
+            lambda: bool(groups & self._groups) or self._busy >= self._pace.limit
+        )
         if self._feed.stopping.is_set():
-            behind = list(batch)
-        await self._put_back(behind)
-        batch = [record for record in batch if record not in behind]
-        if batch:
+            await self._put_back(batch)
+            return
+        await self._put_back([each for each in batch if each.key in self._failed_groups])
+        if batch := [each for each in batch if each.key not in self._failed_groups]:
             groups = {record.key for record in batch if record.key}
             self._groups |= groups
             self._busy += 1
