@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,8 @@ def test_what_comes_while_the_server_is_down_is_not_missed_by_latest(life, moto)
     name, arn = make_stream(moto)
     client = moto.client("kinesis")
     client.put_record(StreamName=name, Data=b"x", PartitionKey="old")
+    put_at = time.time()
+    eventually(lambda: time.time() > put_at + 1)  # a stream's times are whole seconds
     function, mapping = deploy(life, EventSourceArn=arn, StartingPosition="LATEST")
     eventually(lambda: has_begun(life, mapping))
     life.server.kill()
