@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from samovar.events.clients import AwsClients
 from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
+from samovar.events.sources.streams import reading
 from samovar.events.sources.streams.arrival import epoch, platform_time
 from samovar.events.sources.streams.source import OpenStream
 from samovar.events.sources.streams.stream import MAX_PAGES, Fetched, Position, Shard
@@ -84,17 +86,13 @@ class TableStream:
                 "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
                 "SequenceNumber": position.after,
             }
-        answer = await ask(
-            self._client.get_shard_iterator, StreamArn=self._arn, ShardId=shard, **request
+        return await reading.shard_iterator(
+            self._client, StreamArn=self._arn, ShardId=shard, **request
         )
-        return str(answer.get("ShardIterator"))
 
     async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
         """The next records, in order."""
-        answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
-        with understanding("record"):
-            records = [self._record(shard, each) for each in listed(answer, "Records")]
-        return Fetched(records, answer.get("NextShardIterator") or None)
+        return await reading.fetch(self._client, iterator, limit, partial(self._record, shard))
 
     def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
         change = {name: _shown(value) for name, value in raw["dynamodb"].items()}

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from samovar.events.clients import AwsClients
 from samovar.events.sources.aws_request import ask, listed, text_in, understanding
 from samovar.events.sources.poller import SourceError
 from samovar.events.sources.record import Record
+from samovar.events.sources.streams import reading
 from samovar.events.sources.streams.arrival import epoch, platform_time
 from samovar.events.sources.streams.source import OpenStream
 from samovar.events.sources.streams.stream import MAX_PAGES, Fetched, Position, Shard
@@ -95,17 +97,13 @@ class KinesisStream:
         elif position.since is not None:
             moment = dt.datetime.fromtimestamp(position.since, dt.UTC)
             request = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": moment}
-        answer = await ask(
-            self._client.get_shard_iterator, StreamName=self._name, ShardId=shard, **request
+        return await reading.shard_iterator(
+            self._client, StreamName=self._name, ShardId=shard, **request
         )
-        return str(answer.get("ShardIterator"))
 
     async def fetch(self, shard: str, iterator: str, limit: int) -> Fetched:
         """The next records, in order."""
-        answer = await ask(self._client.get_records, ShardIterator=iterator, Limit=limit)
-        with understanding("record"):
-            records = [self._record(shard, each) for each in listed(answer, "Records")]
-        return Fetched(records, answer.get("NextShardIterator") or None)
+        return await reading.fetch(self._client, iterator, limit, partial(self._record, shard))
 
     def _record(self, shard: str, raw: Mapping[str, Any]) -> Record:
         number, key = text_in(raw, "SequenceNumber"), text_in(raw, "PartitionKey")
