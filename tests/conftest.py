@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.aws.functions import FunctionFactory, clients_of
+from tests.aws.functions import FunctionFactory, clients_of, prefix_of
 from tests.server import LIVE, Server, running
 from tests.traces import mounts_naming, traces_of
 
@@ -89,7 +88,7 @@ def make_function(
     lambda_client: Any, runtime: str, request: pytest.FixtureRequest
 ) -> Iterator[FunctionFactory]:
     """Creates functions from source; they are deleted after the test."""
-    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:50].strip("-")
+    prefix = prefix_of(request.node.name)
     factory = FunctionFactory(lambda_client, prefix, runtime)
     yield factory
     factory.close()

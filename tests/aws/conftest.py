@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.aws.functions import FunctionFactory, clients_of
+from tests.aws.functions import FunctionFactory, clients_of, prefix_of
 from tests.aws.layers import LayerFactory
 from tests.aws.moto_server import Moto, running_moto
 from tests.aws.sources import Mappings
@@ -45,7 +44,7 @@ def make_moto_function(
     moto_lambda: Any, moto_server: Server, request: pytest.FixtureRequest
 ) -> Iterator[FunctionFactory]:
     """Creates functions on that server; they are deleted after the test."""
-    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:50].strip("-")
+    prefix = prefix_of(request.node.name)
     factory = FunctionFactory(moto_lambda, prefix, moto_server.newest_runtime())
     yield factory
     factory.close()
@@ -62,7 +61,7 @@ def mappings(moto_lambda: Any, moto_server: Server) -> Iterator[Mappings]:
 @pytest.fixture
 def publish(lambda_client: Any, request: pytest.FixtureRequest) -> Iterator[LayerFactory]:
     """Publishes layers from files; they are deleted after the test."""
-    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:60].strip("-")
+    prefix = prefix_of(request.node.name, 60)
     factory = LayerFactory(lambda_client, prefix)
     yield factory
     factory.close()

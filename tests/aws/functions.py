@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import re
 import textwrap
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,11 @@ def clients_of(endpoint: str) -> Iterator[Callable[..., Any]]:
     yield make
     for client in clients:
         client.close()
+
+
+def prefix_of(test: str, longest: int = 50) -> str:
+    """What names of functions and layers of a test begin with."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", test)[:longest].strip("-")
 
 
 class FunctionFactory:

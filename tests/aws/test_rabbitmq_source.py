@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.aws.brokers import CREDENTIALS, FAIL_AT_FIRST, NEVER_DONE, PRINT_EVENT, make_secret
-from tests.aws.functions import FunctionFactory, clients_of
+from tests.aws.functions import FunctionFactory, clients_of, prefix_of
 from tests.aws.moto_server import Moto
 from tests.aws.sources import Mappings, eventually
 from tests.rabbitmq_broker import RabbitMq, missing, running_rabbitmq
@@ -61,7 +60,7 @@ def mq_lambda(mq_server: Server) -> Iterator[Any]:
 def make_mq_function(
     mq_lambda: Any, mq_server: Server, request: pytest.FixtureRequest
 ) -> Iterator[FunctionFactory]:
-    prefix = re.sub(r"[^A-Za-z0-9-]+", "-", request.node.name)[:50].strip("-")
+    prefix = prefix_of(request.node.name)
     factory = FunctionFactory(mq_lambda, prefix, mq_server.newest_runtime())
     yield factory
     factory.close()
