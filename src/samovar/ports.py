@@ -2,27 +2,28 @@
 
 Calls go one way: frontend → manager → placement → worker → sandbox. In one process a port is the
 object itself; between processes it is a client with the same Protocol. `wiring.py` decides.
-Those of the stores have a file of their own, and are to be had here too.
+Those of the stores, of sandboxes and of capacity have files of their own, and are to be had here
+too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from samovar.capacity import CALM, Need, Placement, Pressure, WorkerStatus
 from samovar.model.event import Event
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
-from samovar.model.instance import InstanceId, WorkerId
+from samovar.model.instance import Initialization, InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome, StartReport
-from samovar.model.isolation import Isolation
+from samovar.model.scale import Provisioned, Scale
+from samovar.model.tuning import Tuning
 from samovar.rule_stores import InvocationRuleStore
+from samovar.sandboxes import Exit, Sandbox, SandboxInstance, SandboxSpec, Usage
 from samovar.schedule_stores import (
     Firing,
     ScheduleFilter,
@@ -47,10 +48,12 @@ from samovar.stores import (
 )
 
 __all__ = [  # what is handed on
+    "CALM",
     "CodeStore",
     "EventKeeper",
     "EventSourceStore",
     "EventStore",
+    "Exit",
     "Firing",
     "FunctionRecord",
     "FunctionStore",
@@ -58,110 +61,23 @@ __all__ = [  # what is handed on
     "LayerStore",
     "LogStore",
     "MadeFor",
+    "Need",
     "PackageInspector",
     "Page",
+    "Placement",
+    "Pressure",
     "PublishBuilder",
+    "Sandbox",
+    "SandboxInstance",
+    "SandboxSpec",
     "ScheduleFilter",
     "ScheduleGroupStore",
     "ScheduleStore",
     "Taken",
+    "Usage",
     "Verdict",
+    "WorkerStatus",
 ]
-
-# ---------------------------------------------------------------- sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxSpec:
-    """What a sandbox needs to know of an instance. Secrets and handlers are not among it:
-    they go over the channel."""
-
-    instance_id: InstanceId
-    runtime: str
-    """`python3.11`, …: an entry of the driver's runtimes."""
-    code_dir: Path
-    """The unpacked code, mounted read-only at /var/task."""
-    memory_mib: int
-    vcpus: float
-    ephemeral_storage_mib: int
-    layers_dir: Path | None = None
-    """Its layers, merged into one tree, mounted read-only at /opt; None: it has no layers."""
-    bridged: bool = False
-    """Run it as a program that speaks the Runtime API, though its runtime has a loop of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How an instance ended. Exactly one of `code`, `signal` and `failure` is set."""
-
-    code: int | None = None
-    signal: int | None = None
-    out_of_memory: bool = False
-    failure: str | None = None
-    """It never came to run: why."""
-
-
-class SandboxInstance(Protocol):
-    """One isolated instance, from its start to its end."""
-
-    id: InstanceId
-    channel: socket.socket
-    """Non-blocking stream socket to the runtime loop: frames of `samovar.guest.wire`."""
-    output_fd: int
-    """Non-blocking read end of the pipe that is the instance's stdout and stderr."""
-    exited: asyncio.Future[Exit]
-    """Done when no process of the instance is left. Never fails, never cancelled by callers."""
-    task_root: str
-    """Where the instance itself sees its code: `/var/task`, or the host's path without MOUNTS."""
-    layers_root: str | None
-    """Where it sees its layers: `/opt`, or the host's path without MOUNTS; None: it has none."""
-
-    @property
-    def origin(self) -> str:
-        """`blank` or `fork`; valid once the instance has spoken on its channel."""
-        ...
-
-    def peak_memory_bytes(self) -> int:
-        """The most memory that the instance has used so far. 0 where it cannot be known."""
-        ...
-
-    def settle(self) -> None:
-        """Init is over: from now on CPU share follows memory. Does not wait."""
-        ...
-
-    async def stop(self) -> None:
-        """Kill every process of the instance, wait until all of it is gone, release what it held
-        (channel and output too). Idempotent. Cancelling it does not keep it alive."""
-        ...
-
-
-class Sandbox(Protocol):
-    """A driver. Instances of different drivers differ in isolation, not in behaviour."""
-
-    isolation: Isolation
-    """Valid after `open`."""
-    runtimes: Mapping[str, str]
-    """Runtimes that this machine can run → what runs them (a path). Valid after `open`."""
-
-    async def open(self) -> None:
-        """Find out what the machine allows, clear what an earlier life left, make ready.
-
-        Raises `PlatformError` when a demanded layer cannot be had."""
-        ...
-
-    async def prepare(self, runtime: str, *, bridged: bool = False) -> None:
-        """Make starts of this runtime fast (zygote up, blanks waiting); `bridged` as in
-        `SandboxSpec`. Idempotent."""
-        ...
-
-    async def start(self, spec: SandboxSpec) -> SandboxInstance:
-        """Begin an instance; return as soon as its channel can be written to."""
-        ...
-
-    async def close(self) -> None:
-        """Stop every instance and leave nothing behind."""
-        ...
-
 
 # ---------------------------------------------------------------- worker
 
@@ -171,8 +87,10 @@ class Started:
     """A worker's answer to `start`: the instance is initialised and idle."""
 
     origin: str
+    """`blank`, `fork` or `template`."""
     start_ms: float
     init_ms: float
+    """Of the function's own init; of one from a template: of its restore hooks."""
 
 
 class InitFailedError(Exception):
@@ -182,21 +100,6 @@ class InitFailedError(Exception):
         super().__init__(payload.decode(errors="replace"))
         self.payload = payload
         self.log_tail = log_tail
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """A worker as placement sees it: capacity and what it has."""
-
-    id: WorkerId
-    memory_mib: int
-    """What it may give to instances in all (real memory × oversubscription ratio)."""
-    free_memory_mib: int
-    isolation: Isolation
-    runtimes: frozenset[str]
-    warm_code: frozenset[str] = frozenset()
-    """sha256 of the code packages that are unpacked on it."""
-    draining: bool = False
 
 
 class ResponseSink(Protocol):
@@ -218,11 +121,17 @@ class Worker(Protocol):
         ...
 
     async def prepare(self, version: FunctionVersion) -> None:
-        """Fetch and unpack the code, make the runtime ready. Raises `PlatformError`."""
+        """Fetch and unpack the code, make the runtime ready; of a version that is snapshotted,
+        make its template. Raises `PlatformError`, and `InitFailedError` where that init fails."""
         ...
 
-    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
-        """Start an instance and run its init phase.
+    async def start(
+        self,
+        instance: InstanceId,
+        version: FunctionVersion,
+        initialization: Initialization = Initialization.ON_DEMAND,
+    ) -> Started:
+        """Start an instance and run its init phase, or fork it from its version's template.
 
         Raises `InitFailedError` (the function's fault) or `PlatformError` (no room, no runtime,
         the sandbox failed); in both cases nothing of the instance is left. When cancelled, too.
@@ -232,7 +141,8 @@ class Worker(Protocol):
     async def invoke(
         self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
     ) -> Outcome:
-        """Run one invocation to its end: response, error, crash or timeout.
+        """Run one invocation to its end: response, error, crash or timeout. An instance takes as
+        many at once as its version's `concurrency`.
 
         A response that is streamed goes to `sink` as it comes; without one it is gathered into the
         outcome. A sink that takes nothing is waited for until the function's timeout. Where the
@@ -261,24 +171,9 @@ class Worker(Protocol):
         """Have `callback` called when an instance ends by itself (not by `stop`)."""
         ...
 
-
-# ---------------------------------------------------------------- placement
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What an instance needs of a worker."""
-
-    runtime: str
-    memory_mib: int
-    code_sha256: str
-
-
-class Placement(Protocol):
-    """Owns capacity."""
-
-    def place(self, need: Need, workers: Sequence[WorkerStatus]) -> WorkerId | None:
-        """Return the worker to start on, or None where none has room."""
+    def on_pressure(self, callback: Callable[[WorkerId], None]) -> None:
+        """Have `callback` called when the worker's `Pressure` has changed for the worse or the
+        better: `status` has it."""
         ...
 
 
@@ -325,6 +220,19 @@ class Manager(Protocol):
 
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
         """Enforce a function's reserved concurrency from now on; None removes it."""
+        ...
+
+    def set_scale(self, version: FunctionVersion, scale: Scale) -> None:
+        """Keep so many instances of a version, from now on. Raises `PlatformError`
+        INVALID_PARAMETER where the limits do not allow for it."""
+        ...
+
+    def provisioned(self, version: FunctionVersion) -> Provisioned:
+        """How far a version's provisioned concurrency has come."""
+        ...
+
+    def tune(self, function: FunctionId, tuning: Tuning) -> None:
+        """How a function's instances are kept and filled, from now on."""
         ...
 
     async def drain(self, timeout_s: float) -> None:

@@ -11,7 +11,7 @@ from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
-from samovar.model.instance import InstanceId, WorkerId
+from samovar.model.instance import Initialization, InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.model.isolation import Isolation
 from samovar.placement.planner import Planner
@@ -71,6 +71,7 @@ class ScriptedWorker:
         self.on_await_idle: Callable[[], Awaitable[bool]]
         self._gates: dict[InstanceId, asyncio.Future[None]] = {}
         self._callbacks: list[Callable[[InstanceId], None]] = []
+        self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
 
     # ------------------------------------------------------------ the test's side
 
@@ -111,7 +112,12 @@ class ScriptedWorker:
         if self.failures:
             raise self.failures.pop(0)
 
-    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
+    async def start(
+        self,
+        instance: InstanceId,
+        version: FunctionVersion,
+        initialization: Initialization = Initialization.ON_DEMAND,
+    ) -> Started:
         if version.memory_mib > self.status().free_memory_mib:
             raise PlatformError(
                 ErrorCode.TOO_MANY_REQUESTS, "full", ThrottleReason.ACCOUNT_CONCURRENCY
@@ -159,6 +165,9 @@ class ScriptedWorker:
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
         self._callbacks.append(callback)
+
+    def on_pressure(self, callback: Callable[[WorkerId], None]) -> None:
+        self._pressure_callbacks.append(callback)
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,13 @@ def worker(name="w", free=1024, **changes):
     return WorkerStatus(**{**settings, **changes})
 
 
+def placed(workers):
+    planner = Planner()
+    for status in workers:
+        planner.observe(status)
+    return planner.place(NEED)
+
+
 @pytest.mark.parametrize(
     ("candidate", "can"),
     [
@@ -40,18 +47,18 @@ def test_a_worker_can_take_an_instance_if_it_has_room_runtime_and_time(candidate
 
 
 def test_without_a_feasible_worker_there_is_no_place():
-    assert Planner().place(NEED, []) is None
-    assert Planner().place(NEED, [worker(free=1)]) is None
+    assert placed([]) is None
+    assert placed([worker(free=1)]) is None
 
 
 def test_a_worker_that_has_the_code_comes_first():
     warm = worker("warm", free=4096, warm_code=frozenset({"abc"}))
-    assert Planner().place(NEED, [worker("tight", free=128), warm]) == "warm"
+    assert placed([worker("tight", free=128), warm]) == "warm"
 
 
 def test_the_least_room_that_suffices_comes_next():
     workers = [worker("wide", free=4096), worker("tight", free=256), worker("full", free=1)]
-    assert Planner().place(NEED, workers) == "tight"
+    assert placed(workers) == "tight"
 
 
 workers = st.lists(
@@ -68,8 +75,8 @@ workers = st.lists(
 
 @given(workers=workers, order=st.randoms())
 def test_the_choice_is_feasible_and_the_same_in_any_order(workers, order):
-    chosen = Planner().place(NEED, workers)
+    chosen = placed(workers)
     able = {status.id for status in workers if feasible(NEED, status)}
     assert chosen in able or (chosen is None and not able)
     order.shuffle(workers)
-    assert Planner().place(NEED, workers) == chosen
+    assert placed(workers) == chosen

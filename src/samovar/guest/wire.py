@@ -36,7 +36,8 @@ HEADER = struct.Struct("!BII")
 INIT = 1
 """worker → loop. meta: {"handler", "task_root", "env": {...}, "runtime", "opt"}; "opt", where
 it sees its layers, is left out where it has none; without isolation, "terminal" may name the one
-for debuggers. "web", for a web server: its settings (`samovar.model.web`). body: empty."""
+for debuggers. "web", for a web server: its settings (`samovar.model.web`). "concurrency": requests
+at once, if more than one. "snapshot": true, where it becomes a template. body: empty."""
 READY = 2
 """loop → worker: init is over. meta: {"init_ms"}, as the loop measured it. body: empty.
 With {"shutdown": true, "shutdown_ms": N} in it, the loop wants SHUTDOWN before it is ended, and N
@@ -67,6 +68,14 @@ REPORT = 11
 """worker → loop, if it asked for it in READY: an invocation is over. meta: {"id", "status",
 "run_ms", "billed_ms", "memory_mib", "peak_mib"}, perhaps "init_ms" and "error_type": what the
 REPORT line of the log says. body: empty."""
+
+LANE = 12
+"""worker → loop, with a descriptor: one more channel of the same instance, for one more request at
+a time. From then on it is as the first one is after READY. meta, body: empty. Only after an INIT
+with {"concurrency": N}, N over 1, and N - 1 of them at the most."""
+RESTORE = 13
+"""worker → loop: the first frame of an instance that was forked from a template, in the place of
+INIT. meta: {"env": {...}}, what differs from the template's. Answered by READY or INIT_ERROR."""
 
 MAX_META_BYTES = 64 * 1024
 MAX_BODY_BYTES = 6 * 1024 * 1024 + 64 * 1024

@@ -20,13 +20,16 @@ from msgspec import structs
 
 from samovar.manager.eviction import Idle, victims
 from samovar.manager.limits import ConcurrencyLedger
+from samovar.manager.needs import need_of
 from samovar.manager.pool import Action, Grant, Pool, PoolKey, Reject, Start, Stop, Ticket
 from samovar.manager.refusals import check_it_could_ever_fit, no_capacity, shutting_down
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport, Timing
-from samovar.ports import InitFailedError, Lease, Need, Placement, Worker, WorkerStatus
+from samovar.model.scale import Provisioned, Scale
+from samovar.model.tuning import Tuning
+from samovar.ports import InitFailedError, Lease, Placement, Worker, WorkerStatus
 from samovar.telemetry.log import get_logger
 
 log = get_logger("manager")
@@ -164,6 +167,15 @@ class PoolManager:
             self.ledger.check_reservation(function, limit)
         self.ledger.reserve(function, limit)
 
+    def set_scale(self, version: FunctionVersion, scale: Scale) -> None:
+        raise NotImplementedError
+
+    def provisioned(self, version: FunctionVersion) -> Provisioned:
+        raise NotImplementedError
+
+    def tune(self, function: FunctionId, tuning: Tuning) -> None:
+        raise NotImplementedError
+
     async def drain(self, timeout_s: float) -> None:
         """See `ports.Manager`. Instances are stopped by their workers, afterwards."""
         self._draining = True
@@ -299,10 +311,10 @@ class PoolManager:
     async def _place(self, version: FunctionVersion) -> WorkerId | None:
         """Find a worker with room, stopping the longest idle instances of any function if need
         be. None: there is none, and stopping what is idle would not make enough."""
-        need = _need(version)
+        need = need_of(version)
         while True:
             statuses = self._statuses()
-            chosen = self._placement.place(need, statuses)
+            chosen = self._placement.place(need)
             if chosen is not None:
                 return chosen
             check_it_could_ever_fit(need, statuses)
@@ -330,16 +342,17 @@ class PoolManager:
         every waiting request of every blocked one try in vain."""
         statuses = self._statuses() if self._blocked else []
         for pool in list(self._blocked):
-            need = _need(pool.version)
-            room = bool(
-                self._placement.place(need, statuses) or victims(need, statuses, self._idle())
-            )
+            need = need_of(pool.version)
+            room = bool(self._placement.place(need) or victims(need, statuses, self._idle()))
             if room and pool in self._blocked:
                 self._blocked.discard(pool)
                 self._perform(pool, pool.unblock())
 
     def _statuses(self) -> list[WorkerStatus]:
-        return [worker.status() for worker in self._workers.values()]
+        statuses = [worker.status() for worker in self._workers.values()]
+        for status in statuses:
+            self._placement.observe(status)
+        return statuses
 
     # ------------------------------------------------------------ pools
 
@@ -377,10 +390,6 @@ class PoolManager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self._closing.wait()
-
-
-def _need(version: FunctionVersion) -> Need:
-    return Need(version.runtime, version.memory_mib, version.code.sha256_hex)
 
 
 async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:

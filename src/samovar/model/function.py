@@ -101,6 +101,19 @@ class LayerRef:
     code: CodeRef
 
 
+@dataclass(frozen=True, slots=True)
+class CapacityProvider:
+    """That a version's instances take many requests at once (CapacityProviderConfig).
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances.html"""
+
+    arn: str
+    max_concurrency: int
+    """Requests at once in one instance: never more."""
+    memory_gib_per_vcpu: float | None = None
+    """None: the CPU share is that of any function."""
+
+
 class VersionKey(NamedTuple):
     """Code and configuration, exactly. Instances are pooled by it."""
 
@@ -134,6 +147,9 @@ class FunctionVersion:
     """In the order in which they are merged: later ones win."""
     dead_letter_arn: str | None = None
     """Where asynchronous events end that it has failed: a queue or a topic."""
+    snap_start: bool = False
+    """Whether versions that are published begin from a snapshot (ApplyOn=PublishedVersions)."""
+    capacity_provider: CapacityProvider | None = None
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -154,7 +170,20 @@ class FunctionVersion:
     @property
     def vcpus(self) -> float:
         """CPU share: it follows memory."""
+        provider = self.capacity_provider
+        if provider is not None and provider.memory_gib_per_vcpu:
+            return self.memory_mib / (1024 * provider.memory_gib_per_vcpu)
         return self.memory_mib / MIB_PER_VCPU
+
+    @property
+    def concurrency(self) -> int:
+        """Requests at once in one instance, at the most."""
+        return self.capacity_provider.max_concurrency if self.capacity_provider else 1
+
+    @property
+    def snapshotted(self) -> bool:
+        """Whether its instances are forked from a template."""
+        return self.snap_start and self.version != LATEST
 
 
 @dataclass(frozen=True, slots=True)

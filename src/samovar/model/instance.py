@@ -19,6 +19,15 @@ InstanceId = NewType("InstanceId", str)
 WorkerId = NewType("WorkerId", str)
 
 
+class Initialization(StrEnum):
+    """Why an instance was initialised: the value of AWS_LAMBDA_INITIALIZATION_TYPE."""
+
+    ON_DEMAND = "on-demand"
+    PROVISIONED = "provisioned-concurrency"
+    SNAP_START = "snap-start"
+    MANAGED = "lambda-managed-instances"
+
+
 class InstanceState(StrEnum):
     """See the module's picture; `INSTANCE_MOVES` is the transition table."""
 

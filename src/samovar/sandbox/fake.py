@@ -28,7 +28,7 @@ from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.instance import InstanceId
 from samovar.model.isolation import Isolation, Layer
-from samovar.ports import Exit, SandboxSpec
+from samovar.ports import Exit, SandboxSpec, Usage
 
 RUNTIMES: Mapping[str, str] = {"python3.11": "fake", "python3.12": "fake"}
 
@@ -167,6 +167,9 @@ class FakeInstance:
 
     def peak_memory_bytes(self) -> int:
         return self._behaviour.peak_memory_bytes
+
+    def usage(self) -> Usage:
+        return Usage(memory_bytes=self._behaviour.peak_memory_bytes)
 
     def settle(self) -> None:
         self.settled = True

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configur
 from __future__ import annotations
 
 from samovar.model.function import FunctionVersion
-from samovar.model.instance import InstanceId
+from samovar.model.instance import Initialization, InstanceId
 
 
 def log_group(version: FunctionVersion) -> str:
@@ -26,6 +26,7 @@ def instance_environment(
     task_root: str,
     layers_root: str | None,
     date: str,
+    initialization: Initialization = Initialization.ON_DEMAND,
 ) -> dict[str, str]:
     """Return the whole environment of an instance: nothing of the platform's own leaks in."""
     opt = layers_root or "/opt"  # which is empty without layers
@@ -45,7 +46,7 @@ def instance_environment(
         "AWS_LAMBDA_FUNCTION_NAME": version.id.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mib),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization.value,
         "AWS_LAMBDA_LOG_GROUP_NAME": log_group(version),
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(version, instance, date),
         # There is no role behind a function here. SDKs inside it want some credentials; these say

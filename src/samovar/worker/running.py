@@ -22,7 +22,7 @@ import msgspec
 from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
-from samovar.model.instance import InstanceState, move
+from samovar.model.instance import Initialization, InstanceState, move
 from samovar.model.invocation import (
     AT_TERMINAL_LIMIT_S,
     INIT_LIMIT_S,
@@ -72,6 +72,7 @@ class RunningInstance:
         init_limit_s: float = INIT_LIMIT_S,
         terminal: str | None = None,
         web: WebSettings | None = None,
+        initialization: Initialization = Initialization.ON_DEMAND,
     ) -> None:
         self.handle = handle
         self.version = version
@@ -80,6 +81,7 @@ class RunningInstance:
         self._init_limit_s = init_limit_s
         self._terminal = terminal
         self._web = web
+        self._initialization = initialization
         self._timeout_s = version.timeout_s if terminal is None else AT_TERMINAL_LIMIT_S
         self._channel = Channel(handle.channel, self._channel_closed)
         self._output = Output(handle.output_fd, log)
@@ -261,11 +263,14 @@ class RunningInstance:
     def _init_frame(self) -> bytes:
         today = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
         root, opt = self.handle.task_root, self.handle.layers_root
+        env = instance_environment(
+            self.version, self.handle.id, root, opt, today, self._initialization
+        )
         meta = {
             "handler": self.version.handler,
             "task_root": root,
             "runtime": self.version.runtime,
-            "env": instance_environment(self.version, self.handle.id, root, opt, today),
+            "env": env,
         }
         if opt is not None:
             meta["opt"] = opt

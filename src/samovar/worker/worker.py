@@ -14,7 +14,7 @@ from pathlib import Path
 
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
-from samovar.model.instance import InstanceId, InstanceState, WorkerId
+from samovar.model.instance import Initialization, InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
 from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
@@ -54,6 +54,7 @@ class LocalWorker:
         self._terminal = terminal
         self._instances: dict[InstanceId, RunningInstance] = {}
         self._exit_callbacks: list[Callable[[InstanceId], None]] = []
+        self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
         self._tasks = asyncio.TaskGroup()
         self._closing = False
 
@@ -96,7 +97,12 @@ class LocalWorker:
         finally:
             self._unpin(version)
 
-    async def start(self, instance: InstanceId, version: FunctionVersion) -> Started:
+    async def start(
+        self,
+        instance: InstanceId,
+        version: FunctionVersion,
+        initialization: Initialization = Initialization.ON_DEMAND,
+    ) -> Started:
         """See `ports.Worker`."""
         if self._closing:
             raise _shutting_down()
@@ -108,7 +114,7 @@ class LocalWorker:
             )
         begun = time.perf_counter()
         try:
-            running = await self._begin(instance, version)
+            running = await self._begin(instance, version, initialization)
         except BaseException:
             self._slots.give_back(instance)
             raise
@@ -171,6 +177,10 @@ class LocalWorker:
         """See `ports.Worker`."""
         self._exit_callbacks.append(callback)
 
+    def on_pressure(self, callback: Callable[[WorkerId], None]) -> None:
+        """See `ports.Worker`."""
+        self._pressure_callbacks.append(callback)
+
     # ------------------------------------------------------------ inside
 
     def _idle(self, instance: InstanceId) -> RunningInstance:
@@ -183,7 +193,9 @@ class LocalWorker:
             raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
         return running
 
-    async def _begin(self, instance: InstanceId, version: FunctionVersion) -> RunningInstance:
+    async def _begin(
+        self, instance: InstanceId, version: FunctionVersion, initialization: Initialization
+    ) -> RunningInstance:
         code_dir, layers_dir = await self._pin(version)
         code, layers = self._contents(version)
         try:
@@ -211,6 +223,7 @@ class LocalWorker:
             init_limit_s=self._init_limit_s,
             terminal=self._terminal,
             web=web_server(version, layers),
+            initialization=initialization,
         )
         self._instances[instance] = running
         handle.exited.add_done_callback(lambda _: self._exited(instance))

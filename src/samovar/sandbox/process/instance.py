@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samovar.model.instance import InstanceId
-from samovar.ports import Exit, SandboxSpec
+from samovar.ports import Exit, SandboxSpec, Usage
 from samovar.sandbox.process.link import Message
 
 Send = Callable[[Message], None]
@@ -100,6 +100,10 @@ class ProcessInstance:
         if self._peak_fd >= 0:
             return int(os.pread(self._peak_fd, 64, 0))
         return _high_water_mark(self._pid)
+
+    def usage(self) -> Usage:
+        """See the port."""
+        return Usage()
 
     def settle(self) -> None:
         self._send({"op": "settle", "id": self.id, "vcpus": self._vcpus})

@@ -1,0 +1,1 @@
+"""Keep-alive policies, one small class each: see `manager.keep_alive`."""
