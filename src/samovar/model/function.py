@@ -27,6 +27,11 @@ https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 MIB_PER_VCPU = 1769
 """AWS: at 1,769 MB a function has the equivalent of one vCPU."""
 
+MAX_CONCURRENCY_PER_INSTANCE = 256
+"""Requests at once in one instance. AWS's own bound is 1,600; but a process in an instance has at
+most 1,024 open files (AWS's quota), and each request takes up to three of them before the function
+has opened one: its lane, and what its runtime speaks over."""
+
 
 class FunctionId(NamedTuple):
     """Who a function is: unique within an account and region. A tuple, for it is hashed often."""

@@ -32,6 +32,8 @@ def instance_environment(
     opt = layers_root or "/opt"  # which is empty without layers
     names_language = not version.runtime.startswith("provided")
     execution = {"AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}"} if names_language else {}
+    managed = version.capacity_provider is not None
+    concurrency = {"AWS_LAMBDA_MAX_CONCURRENCY": str(version.concurrency)} if managed else {}
     return {
         "LANG": "en_US.UTF-8",
         "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin:/bin:{opt}/bin",
@@ -43,6 +45,7 @@ def instance_environment(
         "AWS_REGION": version.id.region,
         "AWS_DEFAULT_REGION": version.id.region,
         **execution,
+        **concurrency,
         "AWS_LAMBDA_FUNCTION_NAME": version.id.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mib),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
