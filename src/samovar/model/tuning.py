@@ -12,6 +12,9 @@ PREFIX = "samovar:"
 KEEP_ALIVE = PREFIX + "keep-alive"
 SOFT_CONCURRENCY = PREFIX + "soft-concurrency"
 
+KEEP_ALIVE_POLICIES = ("fixed", "histogram", "greedy-dual")
+"""What a policy may be called: `manager/policies/` has them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
