@@ -6,7 +6,7 @@ more than it has by its oversubscription ratios, and says when use comes too nea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,12 @@ class Pressure:
 
 CALM = Pressure()
 
+UNLIMITED_VCPUS = 1e9
+"""Of a worker whose memory alone bounds what it promises."""
+
+VCPU_TOLERANCE = 1e-6
+"""Sums of shares are not exact: what exceeds the room by so little still fits."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
@@ -50,11 +56,11 @@ class WorkerStatus:
     warm_code: frozenset[str] = frozenset()
     """sha256 of the code packages that are unpacked on it."""
     draining: bool = False
-    vcpus: float = 1e9
+    vcpus: float = UNLIMITED_VCPUS
     """What it may promise in all (processors × oversubscription ratio)."""
-    free_vcpus: float = 1e9
+    free_vcpus: float = UNLIMITED_VCPUS
     disk_mib: int = 1 << 40
-    """For /tmp and code."""
+    """For unpacked code. (What is in an instance's /tmp is memory.)"""
     free_disk_mib: int = 1 << 40
     architecture: str = "x86_64"
     templates: frozenset[str] = frozenset()
@@ -73,13 +79,29 @@ class Need:
     code_sha256: str
     vcpus: float = 0.0
     disk_mib: int = 0
+    """For its code, where that is not unpacked on the worker."""
     architecture: str = "x86_64"
     isolation: str = ""
     """The driver that it demands at least; empty: any (see `model.isolation`)."""
     template: str = ""
     """The version's ARN, where it is forked from a template."""
     beside: Mapping[WorkerId, int] = field(default_factory=dict)
-    """Instances of the same version that each worker has: to spread them."""
+    """Instances of the same version that each worker has, of those that have any: to spread
+    them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why some workers do not take an instance."""
+
+    reason: str
+    """In words that end a sentence: `less than 512 MB free`."""
+    workers: int
+    lasting: bool
+    """Whether it would be so if nothing else ran on them."""
+
+    def __str__(self) -> str:
+        return f"{self.workers} worker{'' if self.workers == 1 else 's'}: {self.reason}"
 
 
 class Placement(Protocol):
@@ -96,4 +118,9 @@ class Placement(Protocol):
     def place(self, need: Need) -> WorkerId | None:
         """Return the worker to start on, or None where none has room. What is needed counts as
         taken there until the worker's next status."""
+        ...
+
+    def explain(self, need: Need) -> Sequence[Refusal]:
+        """Why workers would not take it now, the commonest reason first. It looks at every worker:
+        for whoever is refused, not for who decides."""
         ...

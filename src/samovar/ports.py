@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from samovar.capacity import CALM, Need, Placement, Pressure, WorkerStatus
+from samovar.capacity import CALM, Need, Placement, Pressure, Refusal, WorkerStatus
 from samovar.model.event import Event
 from samovar.model.event_source import EventSourceMapping
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
@@ -67,6 +67,7 @@ __all__ = [  # what is handed on
     "Placement",
     "Pressure",
     "PublishBuilder",
+    "Refusal",
     "Sandbox",
     "SandboxInstance",
     "SandboxSpec",

@@ -38,6 +38,10 @@ class Layer(StrEnum):
     """A limit on processes and threads (cgroup)."""
 
 
+DRIVERS = ("none", "process", "microvm")
+"""Each separates more than the one before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Isolation:
     """The isolation in force on one machine."""
@@ -47,3 +51,12 @@ class Isolation:
     layers: frozenset[Layer]
     missing: Mapping[Layer, str] = field(default_factory=dict)
     """Layer → why this machine lacks it."""
+
+    def meets(self, floor: str) -> bool:
+        """Whether it is at least what a driver of that name gives, with none of its layers missing
+        (empty: anything is)."""
+        if not floor:
+            return True
+        if floor not in DRIVERS or self.driver not in DRIVERS or self.missing:
+            return False
+        return DRIVERS.index(self.driver) >= DRIVERS.index(floor)

@@ -1,1 +1,1 @@
-"""Owns capacity: filter, then rank. Pure code."""
+"""Owns capacity: filter, then rank, by an index that statuses keep up to date. Pure code."""

@@ -1,35 +1,48 @@
-"""Placement: filter, then rank."""
+"""Placement: what is known of the workers, and the answer to who needs one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from operator import attrgetter
 
 from samovar.model.instance import WorkerId
-from samovar.placement.feasible import feasible
-from samovar.placement.rank import rank
-from samovar.ports import Need, WorkerStatus
+from samovar.placement.feasible import obstacle
+from samovar.placement.fleet import Fleet
+from samovar.placement.search import Search
+from samovar.ports import Need, Refusal, WorkerStatus
 
 
 class Planner:
     """The `Placement` port."""
 
     def __init__(self) -> None:
-        self._workers: dict[WorkerId, WorkerStatus] = {}
+        self._fleet = Fleet()
 
     def observe(self, status: WorkerStatus) -> None:
         """See `ports.Placement`."""
-        self._workers[status.id] = status
+        self._fleet.observe(status)
 
     def forget(self, worker: WorkerId) -> None:
         """See `ports.Placement`."""
-        self._workers.pop(worker, None)
+        self._fleet.forget(worker)
 
     def place(self, need: Need) -> WorkerId | None:
         """See `ports.Placement`."""
-        candidates = [worker for worker in self._workers.values() if feasible(need, worker)]
-        if not candidates:
+        best = Search(self._fleet, need).best()
+        if best is None:
             return None
-        best = max(candidates, key=lambda worker: rank(need, worker))
-        left_mib = best.free_memory_mib - need.memory_mib
-        self._workers[best.id] = replace(best, free_memory_mib=left_mib)
-        return best.id
+        self._fleet.take(best, need)
+        return best.status.id
+
+    def explain(self, need: Need) -> Sequence[Refusal]:
+        """See `ports.Placement`."""
+        obstacles = (obstacle(need, spot.status) for spot in self._fleet.spots.values())
+        counts = Counter(found for found in obstacles if found is not None)
+        refusals = [Refusal(found.reason, count, found.lasting) for found, count in counts.items()]
+        return sorted(refusals, key=lambda refusal: (-refusal.workers, refusal.reason))
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """Every worker by name, less what has been placed there since its last status."""
+        spots = sorted(self._fleet.spots.values(), key=attrgetter("status.id"))
+        return [spot.status for spot in spots]
