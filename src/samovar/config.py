@@ -158,10 +158,13 @@ class Config:
         config._check()
         return config
 
+    def usable_memory_mib(self, machine_mib: int) -> int:
+        """Memory that instances may really use in all, on a machine with so much."""
+        return self.memory_mib or int(machine_mib * MEMORY_SHARE)
+
     def promised_memory_mib(self, machine_mib: int) -> int:
         """Memory that instances may be promised in all, on a machine with so much."""
-        usable_mib = self.memory_mib or machine_mib * MEMORY_SHARE
-        return int(usable_mib * self.memory_oversubscription)
+        return int(self.usable_memory_mib(machine_mib) * self.memory_oversubscription)
 
     @property
     def host_names(self) -> frozenset[str]:

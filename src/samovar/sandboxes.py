@@ -122,6 +122,11 @@ class Sandbox(Protocol):
         """Begin an instance; return as soon as its channel can be written to."""
         ...
 
+    def memory_bytes(self) -> int:
+        """What all instances together use of the machine's memory, those that wait for code
+        included. Cheap: it is asked often."""
+        ...
+
     async def close(self) -> None:
         """Stop every instance and leave nothing behind."""
         ...

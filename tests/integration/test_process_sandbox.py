@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from samovar.model.isolation import Layer
+from samovar.ports import Usage
 from samovar.sandbox.process.driver import ProcessSandbox
 from tests.contract.sandbox_client import (
     RUNTIME,
@@ -306,3 +307,19 @@ async def rest(sandbox: ProcessSandbox) -> dict[str, int]:
 
     await eventually(look, lambda _: len(seen) > 40 and len({str(s) for s in seen[-40:]}) == 1)
     return seen[-1]
+
+
+async def test_an_instance_tells_what_it_uses(sandbox, code):
+    async with running(sandbox, code, memory_mib=512) as client:
+        before = client.instance.usage()
+        await client.run(
+            "import time; x = bytearray(64 << 20); begun = time.process_time(); answer = 0"
+        )
+        await client.run("while time.process_time() < begun + 0.1: pass\nanswer = 0")
+        during = client.instance.usage()
+        assert during.memory_bytes >= before.memory_bytes + (60 << 20)
+        assert during.cpu_s >= 0.05
+        assert sandbox.memory_bytes() >= during.memory_bytes
+        await client.run("x = answer = None")
+        assert client.instance.usage().memory_bytes < during.memory_bytes - (30 << 20)
+    assert client.instance.usage() == Usage()

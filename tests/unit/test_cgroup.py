@@ -16,6 +16,7 @@ import pytest
 from samovar.model.isolation import Layer
 from samovar.sandbox.process.cgroup import Cgroup, CgroupTree, _Place
 from samovar.sandbox.process.hierarchy import CgroupFiles, remove_tree
+from samovar.sandbox.process.readings import Readings
 
 ALL = frozenset({Layer.MEMORY, Layer.CPU, Layer.PIDS})
 MIB = 1024 * 1024
@@ -55,7 +56,11 @@ def join(cgroup: Cgroup, body: str) -> subprocess.Popen[str]:
     fds = cgroup.attach_fds
     script = f"import os, sys, time\nfor fd in {fds}: os.write(fd, b'0')\n{body}"
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", script], pass_fds=fds, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-S", "-c", script],
+        pass_fds=fds,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -75,9 +80,68 @@ def test_memory_within_the_limit_is_not_touched_and_its_peak_known(tree: CgroupT
     with join(cgroup, "x = bytearray(40 << 20); print('survived')") as process:
         assert process.communicate()[0] == "survived\n"
     assert not cgroup.oom_killed()
-    if cgroup.peak_memory_fd is not None:
-        peak = int(os.pread(cgroup.peak_memory_fd, 32, 0))
+    if "peak" in cgroup.meters:
+        peak = int(os.pread(cgroup.meters["peak"], 32, 0))
         assert 40 * MIB < peak <= 100 * MIB
+    assert cgroup.remove(wait_s=5)
+
+
+HOLD = """
+x = bytearray({mib} << 20)
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_instance_over_its_limit_dies_alone_though_the_tree_kills_nobody(
+    tree: CgroupTree,
+) -> None:
+    tree.limit_memory(400 * MIB)
+    greedy, other = tree.create("a"), tree.create("b")
+    for cgroup in (greedy, other):
+        cgroup.set_memory(64 * MIB)
+    with join(other, "print('begun', flush=True); time.sleep(60)") as neighbour:
+        with join(greedy, "x = bytearray(100 << 20); print('survived')") as process:
+            assert process.communicate()[0] == ""
+        assert process.returncode == -signal.SIGKILL
+        assert greedy.oom_killed()
+        assert neighbour.poll() is None
+        neighbour.kill()
+    assert greedy.remove(wait_s=5)
+    assert other.remove(wait_s=5)
+
+
+def test_what_all_together_may_not_have_waits_and_nobody_is_killed(tree: CgroupTree) -> None:
+    version, directory = tree.create("probe")._of[Layer.MEMORY]
+    if version != 1:
+        pytest.skip("v2 slows down instead")
+    tree.limit_memory(150 * MIB)
+    first, second = tree.create("a"), tree.create("b")
+    with join(first, HOLD.format(mib=90)) as early:
+        assert early.stdout is not None
+        assert early.stdout.readline() == "held\n"
+        with join(second, HOLD.format(mib=90)) as late:
+            assert late.stdout is not None
+            state = Path(directory).parent / "memory.oom_control"
+            wait_until(lambda: "under_oom 1" in state.read_text())
+            assert (early.poll(), late.poll()) == (None, None)
+            early.kill()
+            assert late.stdout.readline() == "held\n"  # there is room now
+            late.kill()
+    assert (first.oom_killed(), second.oom_killed()) == (False, False)
+    assert first.remove(wait_s=5)
+    assert second.remove(wait_s=5)
+
+
+def test_the_tree_tells_what_all_together_use(tree: CgroupTree) -> None:
+    meters = Readings(tree.meters())
+    cgroup = tree.create("a")
+    with join(cgroup, HOLD.format(mib=50)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert 50 * MIB < meters.usage().memory_bytes < 80 * MIB
+        process.kill()
+    meters.close()
     assert cgroup.remove(wait_s=5)
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from samovar.model.isolation import Layer
 from samovar.sandbox.process.cgroup import CgroupTree
 from samovar.sandbox.process.hierarchy import CgroupFiles
+from samovar.sandbox.process.meters import meter_files
+from samovar.sandbox.process.readings import Readings
 
 ALL = frozenset({Layer.MEMORY, Layer.CPU, Layer.PIDS})
 MIB = 1024 * 1024
 
-KNOBS = {"memory": ("memory.max", "memory.swap.max", "memory.peak", "memory.events"),
+KNOBS = {"memory": ("memory.max", "memory.high", "memory.swap.max", "memory.current", "memory.stat",
+                    "memory.peak", "memory.events"),
          "cpu": ("cpu.max",), "pids": ("pids.max",)}  # fmt: skip
 
 
@@ -171,6 +174,27 @@ def test_v2_counts_what_the_oom_killer_did(tmp_path: Path) -> None:
     assert not cgroup.oom_killed()
     events.write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 1\n")
     assert cgroup.oom_killed()
+
+
+def test_v2_slows_down_what_all_together_use_before_it_kills(tmp_path: Path) -> None:
+    kernel = FakeV2(tmp_path, "memory")
+    CgroupTree.open("x", kernel).limit_memory(320 * MIB)
+    tree = tmp_path / "samovar-x"
+    assert (tree / "memory.high").read_text() == str(320 * MIB)
+    assert (tree / "memory.max").read_text() == str(330 * MIB)
+
+
+def test_v2_pages_of_files_are_not_counted_as_used(tmp_path: Path) -> None:
+    kernel = FakeV2(tmp_path, "memory cpu")
+    cgroup = CgroupTree.open("x", kernel).create("i1")
+    directory = tmp_path / "samovar-x" / "i1"
+    (directory / "memory.current").write_text(f"{100 * MIB}\n")
+    (directory / "memory.stat").write_text(
+        f"anon {60 * MIB}\ninactive_file {25 * MIB}\nactive_file {5 * MIB}\n"
+    )
+    (directory / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1000000\n")
+    usage = Readings(meter_files(cgroup._of)).usage()
+    assert (usage.memory_bytes, usage.cpu_s) == (70 * MIB, 1.5)
 
 
 def test_v2_kills_with_one_write(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class FakeInstance:
     """Implements `samovar.ports.SandboxInstance`.
 
     `inits`, `invocations`, `reports` and `shutdowns` are the frames that it has read. What it does
-    of its own accord: `send`, `print` and `end`."""
+    of its own accord: `send`, `print` and `end`. `memory_bytes` is what it uses, as it says."""
 
     id: InstanceId
     channel: socket.socket
@@ -143,6 +143,7 @@ class FakeInstance:
         self.reports: list[wire.Meta] = []
         self.shutdowns: list[wire.Meta] = []
         self.settled = False
+        self.memory_bytes = behaviour.peak_memory_bytes
         self._news = asyncio.Event()
         self._sandbox = sandbox
         self._behaviour = behaviour
@@ -169,7 +170,7 @@ class FakeInstance:
         return self._behaviour.peak_memory_bytes
 
     def usage(self) -> Usage:
-        return Usage(memory_bytes=self._behaviour.peak_memory_bytes)
+        return Usage(memory_bytes=0 if self.exited.done() else self.memory_bytes)
 
     def settle(self) -> None:
         self.settled = True
@@ -334,6 +335,10 @@ class FakeSandbox:
         instance = FakeInstance(self, spec, behaviour)
         self.instances[spec.instance_id] = instance
         return instance
+
+    def memory_bytes(self) -> int:
+        """See the port."""
+        return sum(instance.usage().memory_bytes for instance in self.instances.values())
 
     async def close(self) -> None:
         """See the port. Raises what behaviours have raised meanwhile."""

@@ -7,6 +7,7 @@ the way, tells the driver what it found, and serves. On its way out it removes w
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -93,6 +94,7 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
         sys_.adopt_orphans()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    meters = _limit_all(settings, ground)
     supervisor = Supervisor(driver, EventLoop(), settings, ground)
     driver.send(
         {
@@ -101,9 +103,23 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
             "unusable": dict(ground.unusable),
             "knows_peers": ground.knows_its_peers,
             "missing": {str(layer): reason for layer, reason in ground.missing.items()},
-        }
+            "meters": list(meters),
+        },
+        list(meters.values()),
     )
+    for fd in meters.values():
+        os.close(fd)
     supervisor.serve()
+
+
+def _limit_all(settings: Message, ground: Ground) -> dict[str, int]:
+    """Limit what all instances together may use; return what tells how much that is."""
+    if ground.cgroups is None:
+        return {}
+    if settings["memory_mib"] and Layer.MEMORY in ground.layers:
+        with contextlib.suppress(OSError):  # the server goes by what the machine has left then
+            ground.cgroups.limit_memory(settings["memory_mib"] << 20)
+    return ground.cgroups.meters()
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ class Cell:
     def peak_memory_bytes(self) -> int:
         """The most that it has used; to be asked before its cgroup is removed."""
         cgroup = self.resources.cgroup
-        if cgroup and cgroup.peak_memory_fd is not None:
+        if cgroup and "peak" in cgroup.meters:
             with contextlib.suppress(OSError, ValueError):
-                return int(os.pread(cgroup.peak_memory_fd, 64, 0))
+                return int(os.pread(cgroup.meters["peak"], 64, 0))
         return self.end.peak_memory_bytes if self.end else 0
 
     def open_mounts(self) -> None:

@@ -39,6 +39,7 @@ from samovar.sandbox.process.hierarchy import (
     remove_tree,
     subdue,
 )
+from samovar.sandbox.process.meters import meter_files
 
 CPU_PERIOD_US = 20_000
 """AWS Lambda's; short, so that a throttled instance waits for 20 ms at most and not for 100."""
@@ -46,6 +47,8 @@ MIN_CPU_QUOTA_US = 1_000
 """The kernel's (kernel/sched/core.c, min_cfs_quota_period)."""
 
 _REMOVE_WAIT_S = 0.003
+_V2_ABOVE_HIGH = 32
+"""The end is a 32nd above where slowing down begins."""
 _TRIAL_MEMORY_BYTES = 64 * 1024 * 1024
 
 
@@ -66,8 +69,8 @@ class Cgroup:
 
     attach_fds: list[int]
     """Open for writing. A (single-threaded) child joins by writing b"0" into each."""
-    peak_memory_fd: int | None
-    """Open for reading: pread at 0 gives the most memory used so far, in bytes, as decimal text."""
+    meters: dict[str, int]
+    """Open for reading: what tells of its use (see `meters`)."""
 
     def __init__(self, files: CgroupFiles, places: list[_Place], name: str) -> None:
         self._files = files
@@ -78,7 +81,7 @@ class Cgroup:
         }
         self._directories: list[str] = []
         self.attach_fds = []
-        self.peak_memory_fd = None
+        self.meters = {}
         try:
             for place in places:
                 directory = f"{place.tree}/{name}"
@@ -93,15 +96,15 @@ class Cgroup:
             raise
 
     def _set_constants(self) -> None:
-        if Layer.MEMORY in self._of:
-            version, directory = self._of[Layer.MEMORY]
-            peak = "max_usage_in_bytes" if version == 1 else "peak"
-            with contextlib.suppress(FileNotFoundError):  # memory.peak: Linux 5.19
-                flags = os.O_RDONLY | os.O_CLOEXEC
-                self.peak_memory_fd = os.open(f"{directory}/memory.{peak}", flags)
-            if version == 2:
-                with contextlib.suppress(FileNotFoundError):  # a kernel without swap
-                    self._files.write(f"{directory}/memory.swap.max", "0")
+        self.meters = meter_files(self._of)
+        version, directory = self._of.get(Layer.MEMORY, (0, ""))
+        if version == 2:
+            with contextlib.suppress(FileNotFoundError):  # a kernel without swap
+                self._files.write(f"{directory}/memory.swap.max", "0")
+        elif version == 1:
+            with contextlib.suppress(FileNotFoundError):
+                # Its own limit is deadly, whatever it was born with: see `CgroupTree.limit_memory`.
+                self._files.write(f"{directory}/memory.oom_control", "0")
         if self._of.get(Layer.CPU, (0, ""))[0] == 1:
             period = f"{self._of[Layer.CPU][1]}/cpu.cfs_period_us"
             self._files.write(period, str(CPU_PERIOD_US))
@@ -111,25 +114,10 @@ class Cgroup:
         if Layer.MEMORY not in self._of:
             return
         version, directory = self._of[Layer.MEMORY]
-        limit = str(limit_bytes)
         if version == 2:
-            self._files.write(f"{directory}/memory.max", limit)
-            return
-        memory = f"{directory}/memory.limit_in_bytes"
-        with_swap = f"{directory}/memory.memsw.limit_in_bytes"
-        try:
-            self._files.write(memory, limit)
-            raising = False
-        except OSError as error:  # the first must never be over the second
-            if error.errno != errno.EINVAL:
-                raise
-            raising = True
-        try:
-            self._files.write(with_swap, limit)
-        except FileNotFoundError:  # swap is not accounted for: at least do not ask for it
-            self._files.write(f"{directory}/memory.swappiness", "0")
-        if raising:
-            self._files.write(memory, limit)
+            self._files.write(f"{directory}/memory.max", str(limit_bytes))
+        else:
+            _set_memory_v1(self._files, directory, limit_bytes)
 
     def set_socket_memory(self, limit_bytes: int) -> None:
         """Limit what sockets hold where that is counted apart (v1), and only if there is a limit;
@@ -188,12 +176,15 @@ class Cgroup:
             os.close(fd)
         self.attach_fds = []
 
+    def hand_over(self, *but: str) -> None:
+        """Close `meters`, but for some: whoever reads them has got them by now."""
+        for meter in self.meters.keys() - set(but):
+            os.close(self.meters.pop(meter))
+
     def remove(self, wait_s: float = _REMOVE_WAIT_S) -> bool:
         """Release it, trying for `wait_s`; False if a process is still there: call again."""
         self.seal()
-        if self.peak_memory_fd is not None:
-            os.close(self.peak_memory_fd)
-            self.peak_memory_fd = None
+        self.hand_over()
         self._directories = [
             path for path in self._directories if not remove(self._files, path, wait_s)
         ]
@@ -239,6 +230,34 @@ class CgroupTree:
                 places.append(replace(place, layers=hierarchy.layers - missing.keys()))
         return cls(files, places, missing)
 
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Limit what all instances together may use, so that the kernel never chooses one of them
+        to die: what goes beyond is held up until there is room, which the server makes (see
+        `worker.pressure`). Each one's own limit stays deadly.
+
+        v1: whoever needs a page sleeps. v2 has nothing like that; from `limit_bytes` on it slows
+        down whoever allocates, by seconds for a few pages, and a little above is the end.
+        Raises `OSError`.
+        """
+        for place in self._places:
+            if Layer.MEMORY not in place.layers:
+                continue
+            if place.version == 1:
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.write(f"{place.tree}/memory.oom_control", "1")
+                _set_memory_v1(self._files, place.tree, limit_bytes)
+            else:
+                end_bytes = limit_bytes + limit_bytes // _V2_ABOVE_HIGH
+                self._files.write(f"{place.tree}/memory.high", str(limit_bytes))
+                self._files.write(f"{place.tree}/memory.max", str(end_bytes))
+
+    def meters(self) -> dict[str, int]:
+        """What tells of the use of all instances together; the descriptors are the caller's."""
+        trees = {
+            layer: (place.version, place.tree) for place in self._places for layer in place.layers
+        }
+        return meter_files(trees)
+
     def create(self, instance_id: str) -> Cgroup:
         """Make the cgroup of an instance, without limits yet. Raises `OSError`."""
         return Cgroup(self._files, self._places, instance_id)
@@ -248,6 +267,24 @@ class CgroupTree:
         for place in self._places:
             remove_tree(self._files, place.tree)
         self._places = []
+
+
+def _set_memory_v1(files: CgroupFiles, directory: str, limit_bytes: int) -> None:
+    limit = str(limit_bytes)
+    memory = f"{directory}/memory.limit_in_bytes"
+    try:
+        files.write(memory, limit)
+        raising = False
+    except OSError as error:  # the first must never be over the second
+        if error.errno != errno.EINVAL:
+            raise
+        raising = True
+    try:
+        files.write(f"{directory}/memory.memsw.limit_in_bytes", limit)
+    except FileNotFoundError:  # swap is not accounted for: at least do not ask for it
+        files.write(f"{directory}/memory.swappiness", "0")
+    if raising:
+        files.write(memory, limit)
 
 
 def _settle(files: CgroupFiles, hierarchy: Hierarchy, name: str) -> _Place:

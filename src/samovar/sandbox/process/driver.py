@@ -24,11 +24,12 @@ import samovar
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
-from samovar.sandbox.process import link, runtimes, sdk
+from samovar.sandbox.process import link, runtimes
 from samovar.sandbox.process.code_copies import CodeCopies, CodeInPlace
 from samovar.sandbox.process.instance import ProcessInstance
-from samovar.sandbox.process.launch import launch
+from samovar.sandbox.process.launch import launch, opening
 from samovar.sandbox.process.link import Link, Message
+from samovar.sandbox.process.readings import Readings
 from samovar.sandbox.process.resources import server_name
 from samovar.sandbox.process.rootfs import LAYERS_ROOT, TASK_ROOT
 
@@ -47,6 +48,7 @@ class ProcessSandbox:
     """Implements `samovar.ports.Sandbox`.
 
     `mode`: `process` (every layer, or refuse), `auto` (what the machine allows) or `none`.
+    `memory_mib`: what all instances together may use of the machine; 0: as much as there is.
     `blanks`: isolated processes that wait for code, for each runtime in use; 0: fork on demand.
     `disabled_layers`: layers to leave out, so that tests can show what each is good for.
     `search_path`: where to look for interpreters, like PATH.
@@ -62,6 +64,7 @@ class ProcessSandbox:
         data_dir: Path,
         *,
         mode: str = "auto",
+        memory_mib: int = 0,
         blanks: int = 8,
         disabled_layers: frozenset[Layer] = frozenset(),
         search_path: str = DEFAULT_SEARCH_PATH,
@@ -70,6 +73,7 @@ class ProcessSandbox:
     ) -> None:
         self._data_dir = data_dir
         self._mode = str(mode)
+        self._memory_mib = memory_mib
         self._blanks = blanks
         self._disabled = disabled_layers
         self._search_path = search_path
@@ -81,6 +85,7 @@ class ProcessSandbox:
         self._opened: asyncio.Future[Message] | None = None
         self._offers: Mapping[str, runtimes.Offer] = {}
         self._instances: dict[str, ProcessInstance] = {}
+        self._readings = Readings({})
         self._prepared: dict[str, asyncio.Future[None]] = {}
         self._files: CodeCopies | CodeInPlace = CodeInPlace()
         self._unusable: dict[str, str] = {}
@@ -172,6 +177,13 @@ class ProcessSandbox:
         os.close(their_output)
         return instance
 
+    def memory_bytes(self) -> int:
+        """See the port."""
+        if self._readings.tell_memory:
+            with contextlib.suppress(OSError, ValueError):  # the supervisor has just ended
+                return self._readings.usage().memory_bytes
+        return sum(instance.usage().memory_bytes for instance in self._instances.values())
+
     async def close(self) -> None:
         """See the port."""
         self._closing = True
@@ -203,7 +215,18 @@ class ProcessSandbox:
         loop = asyncio.get_running_loop()
         loop.add_reader(ours.fileno(), self._on_readable)
         self._opened = loop.create_future()
-        self._send(self._settings())
+        self._send(
+            opening(
+                self._data_dir,
+                self._mode,
+                self._disabled,
+                self._offers,
+                memory_mib=self._memory_mib,
+                blanks=self._blanks,
+                source_root=self._source_root,
+                loop_path=self._loop_path,
+            )
+        )
         try:
             async with asyncio.timeout(_OPEN_LIMIT_S):
                 answer = await self._opened
@@ -226,27 +249,6 @@ class ProcessSandbox:
             layers=frozenset(Layer(layer) for layer in answer["layers"]),
             missing={Layer(layer): why for layer, why in answer["missing"].items()},
         )
-
-    def _settings(self) -> Message:
-        shown = sdk.find()
-        return {
-            "op": "open",
-            "name": server_name(self._data_dir),
-            "lock": str(self._data_dir.resolve() / "sandbox.lock"),
-            "mode": self._mode,
-            "disabled": sorted(self._disabled),
-            "runtimes": {name: offer.interpreter for name, offer in self._offers.items()},
-            "reads": runtimes.reads(self._offers),
-            "loops": {name: offer.loop for name, offer in self._offers.items()},
-            "programs": {name: offer.program() for name, offer in self._offers.items()},
-            "shown": {
-                interpreter: dict(shown.shown_to(interpreter))
-                for interpreter in {offer.interpreter for offer in self._offers.values()}
-            },
-            "blanks": self._blanks,
-            "source_root": str(self._source_root),
-            "loop_path": str(self._loop_path),
-        }
 
     async def _end_supervisor(self, limit_s: float) -> None:
         """Reap it; kill it if it does not end within the limit."""
@@ -271,6 +273,7 @@ class ProcessSandbox:
             asyncio.get_running_loop().remove_writer(self._link.fileno())
             self._link.close()
             self._link = None
+        self._readings.close()
         if self._opened and not self._opened.done():
             self._opened.set_result({"failure": "the supervisor ended at once: see its output"})
         for instance in list(self._instances.values()):
@@ -336,13 +339,17 @@ class ProcessSandbox:
         kind = message["ev"]
         if kind == "open":
             if self._opened and not self._opened.done():
+                self._readings = Readings(dict(zip(message.get("meters", ()), fds, strict=True)))
+                fds = []
                 self._opened.set_result(message)
         elif kind == "prepared":
             self._on_prepared(message["runtime"], message["failure"])
         elif instance := self._instances.get(message["id"]):
             if kind == "started":
                 self._restarts = 0
-                instance.on_started(message["origin"], message["pid"], fds.pop() if fds else -1)
+                meters = dict(zip(message["meters"], fds, strict=True))
+                instance.on_started(message["origin"], message["pid"], meters)
+                fds = []
             elif kind == "exit":
                 fields = ("code", "signal", "out_of_memory", "failure")
                 how = Exit(**{field: message[field] for field in fields if field in message})

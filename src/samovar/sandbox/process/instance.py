@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from samovar.model.instance import InstanceId
 from samovar.ports import Exit, SandboxSpec, Usage
 from samovar.sandbox.process.link import Message
+from samovar.sandbox.process.readings import Readings
 
 Send = Callable[[Message], None]
 
@@ -53,7 +53,7 @@ class ProcessInstance:
         self._send = send
         self._origin = "fork"
         self._pid = 0
-        self._peak_fd = -1
+        self._readings = Readings({})
         self._peak_bytes = 0
         self._catch_up = catch_up
         self._give_up = give_up
@@ -73,11 +73,11 @@ class ProcessInstance:
         """Whether it has a process."""
         return self._pid != 0
 
-    def on_started(self, origin: str, pid: int, peak_fd: int) -> None:
-        """It has a process now, and perhaps a file that tells its peak memory: ours to close."""
+    def on_started(self, origin: str, pid: int, meters: Mapping[str, int]) -> None:
+        """It has a process now, and perhaps files that tell what it uses: ours to close."""
         self._origin = origin
         self._pid = pid
-        self._peak_fd = peak_fd
+        self._readings = Readings(meters, pid)
 
     def on_exit(self, how: Exit, peak_bytes: int = 0) -> None:
         """Nothing of it is left."""
@@ -93,16 +93,14 @@ class ProcessInstance:
             self._catch_up()
         if self.started and not self.exited.done():
             with contextlib.suppress(OSError, ValueError):  # its last process has just gone
-                self._peak_bytes = max(self._peak_bytes, self._read_peak())
+                self._peak_bytes = max(self._peak_bytes, self._readings.peak_bytes())
         return self._peak_bytes
 
-    def _read_peak(self) -> int:
-        if self._peak_fd >= 0:
-            return int(os.pread(self._peak_fd, 64, 0))
-        return _high_water_mark(self._pid)
-
     def usage(self) -> Usage:
-        """See the port."""
+        """See the port. Without a cgroup: of its first process alone."""
+        if self.started and not self.exited.done():
+            with contextlib.suppress(OSError, ValueError):  # its last process has just gone
+                return self._readings.usage()
         return Usage()
 
     def settle(self) -> None:
@@ -129,13 +127,4 @@ class ProcessInstance:
         self._forget(self)
         self.channel.close()
         os.close(self.output_fd)
-        if self._peak_fd >= 0:
-            os.close(self._peak_fd)
-            self._peak_fd = -1
-
-
-def _high_water_mark(pid: int) -> int:
-    for line in Path("/proc", str(pid), "status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+        self._readings.close()

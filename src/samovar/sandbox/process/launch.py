@@ -1,10 +1,19 @@
-"""How the driver starts a supervisor: `boot` is what runs there."""
+"""How the driver starts a supervisor, and the first that it tells it: `boot` is what runs there."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from samovar.model.isolation import Layer
+from samovar.sandbox.process import sdk
+from samovar.sandbox.process.link import Message
+from samovar.sandbox.process.resources import server_name
+from samovar.sandbox.process.runtimes import Offer, reads
+
+_BLANKS_MIB = 128
 
 _PROGRAM = """
 import sys
@@ -24,3 +33,44 @@ def launch(driver_fd: int, source_root: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the server, which drains first
     )
+
+
+def opening(
+    data_dir: Path,
+    mode: str,
+    disabled: Iterable[Layer],
+    offers: Mapping[str, Offer],
+    *,
+    memory_mib: int,
+    blanks: int,
+    source_root: Path,
+    loop_path: Path,
+) -> Message:
+    """The first message; the parameters are those of `ProcessSandbox`, and what runtimes there
+    are."""
+    shown = sdk.find()
+    return {
+        "op": "open",
+        "name": server_name(data_dir),
+        "lock": str(data_dir.resolve() / "sandbox.lock"),
+        "mode": mode,
+        "disabled": sorted(disabled),
+        "runtimes": {name: offer.interpreter for name, offer in offers.items()},
+        "reads": reads(offers),
+        "loops": {name: offer.loop for name, offer in offers.items()},
+        "programs": {name: offer.program() for name, offer in offers.items()},
+        "shown": {
+            interpreter: dict(shown.shown_to(interpreter))
+            for interpreter in {offer.interpreter for offer in offers.values()}
+        },
+        "blanks": blanks,
+        "memory_mib": _with_room_for_blanks(memory_mib),
+        "source_root": str(source_root),
+        "loop_path": str(loop_path),
+    }
+
+
+def _with_room_for_blanks(memory_mib: int) -> int:
+    """Those are in it, too, and are no instance's: what waits for code, what is being cleared
+    away."""
+    return memory_mib + min(_BLANKS_MIB, memory_mib // 8)

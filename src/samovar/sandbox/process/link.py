@@ -6,12 +6,13 @@ that a slow reader can't stop the supervisor. Reading returns None at the end of
 
 Between the server (the driver) and the supervisor:
 
-    → {"op": "open", ...settings}                      ← {"ev": "open", "layers", "missing"}
+    → {"op": "open", ...settings}                      ← {"ev": "open", "layers", "missing",
+                                                          "meters"} + those files, of all together
     → {"op": "prepare", "runtime"}                     ← {"ev": "prepared", "runtime", "failure"}
     → {"op": "start", "id", "runtime", "code_dir", "layers_dir", "memory_mib", "tmp_mib"}
                                                            + channel, output
-                                                       ← {"ev": "started", "id", "origin", "pid"}
-                                                             + the file of the peak memory, if any
+                                                       ← {"ev": "started", "id", "origin", "pid",
+                                                          "meters"} + those files (`meters`)
     → {"op": "settle", "id", "vcpus"}
     → {"op": "stop", "id"}                             ← {"ev": "exit", "id", "code", "signal",
     → {"op": "close"}                                          "out_of_memory", "peak_bytes",

@@ -182,15 +182,13 @@ class Supervisor:
 
     def _assign(self, cell: Cell, start: Start, origin: str) -> None:
         cgroup = cell.resources.cgroup
-        peak_fds: tuple[int, ...] = ()
+        meters = cgroup.meters if cgroup else {}
         data_bytes = None
         start.cell = cell
         cell.start = start
         try:
             if cgroup and self._has(Layer.MEMORY):
                 cgroup.set_memory(start.memory_bytes)
-                if cgroup.peak_memory_fd is not None:
-                    peak_fds = (cgroup.peak_memory_fd,)
             else:
                 data_bytes = start.memory_bytes
             if self._has(Layer.MOUNTS):
@@ -204,7 +202,9 @@ class Supervisor:
                     readable.append(start.layers_dir)
             # Told before it can speak: whoever hears from an instance knows that it has started.
             told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
-            self._tell(told, peak_fds)
+            self._tell(told | {"meters": list(meters)}, tuple(meters.values()))
+            if cgroup:
+                cgroup.hand_over("peak")
             cell.assign(start, data_bytes=data_bytes, readable=readable)
         except OSError as error:
             cell.failure = f"the instance could not be set up: {error}"
