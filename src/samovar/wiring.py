@@ -38,6 +38,7 @@ from samovar.frontend.operations.control import Control
 from samovar.frontend.operations.scheduler_control import SchedulerControl
 from samovar.frontend.origin import OriginGuard
 from samovar.frontend.own import OwnRoutes, Route
+from samovar.frontend.scaling import Scaling
 from samovar.frontend.schedule_routes import ScheduleRoutes
 from samovar.frontend.service import lambda_service, scheduler_service
 from samovar.frontend.test_controls import ControlRoutes
@@ -56,6 +57,7 @@ from samovar.store.invocation_rules import SqlInvocationRuleStore
 from samovar.store.layers import SqlLayerStore
 from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
+from samovar.store.scale_rules import SqlScaleStore
 from samovar.telemetry import log as telemetry
 from samovar.worker.capacity import machine_memory_mib
 from samovar.worker.code_cache import CodeCache
@@ -151,8 +153,9 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             _managing(config, sandbox, cache, logs, await store.reserved_concurrencies())
         )
         catalog = Catalog(store)
-        deployments = Deployments(store, manager, catalog)
-        await stack.enter_async_context(deployments)
+        scaling, deployments = await stack.enter_async_context(
+            _deploying(database, store, manager, catalog)
+        )
         rule_store = SqlInvocationRuleStore(database)
         rules, loops_allowed = RuleBook(rule_store, store), rule_store.loops_allowed
         faults = Faults()
@@ -177,6 +180,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             manager=manager,
             catalog=catalog,
             deployments=deployments,
+            scaling=scaling,
             runtimes=frozenset(sandbox.runtimes),
             architecture=_architecture(),
             account_concurrency=config.account_concurrency,
@@ -244,6 +248,17 @@ async def _managing(
     )
     async with manager, worker:
         yield manager, worker
+
+
+@contextlib.asynccontextmanager
+async def _deploying(
+    database: Database, store: SqlFunctionStore, manager: PoolManager, catalog: Catalog
+) -> AsyncIterator[tuple[Scaling, Deployments]]:
+    """What is kept of functions comes into force; what is changed of them, too."""
+    scaling = Scaling(SqlScaleStore(database), store, manager)
+    await scaling.restore()
+    async with Deployments(store, manager, catalog, scaling.follow) as deployments:
+        yield scaling, deployments
 
 
 def _sandbox(config: Config) -> ProcessSandbox:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import (
     LATEST,
+    CapacityProvider,
     CodeRef,
     FunctionId,
     FunctionVersion,
@@ -138,6 +139,14 @@ ANY_VERSION = st.builds(
     tenant_isolation=st.booleans(),
     layers=st.lists(st.builds(LayerRef, TEXTS, CODE), max_size=5).map(tuple),
     dead_letter_arn=st.none() | TEXTS,
+    snap_start=st.booleans(),
+    capacity_provider=st.none()
+    | st.builds(
+        CapacityProvider,
+        arn=TEXTS,
+        max_concurrency=st.integers(1, 1600),
+        memory_gib_per_vcpu=st.none() | st.floats(2, 8),
+    ),
     state=st.sampled_from(State),
     state_reason=st.none() | TEXTS,
     state_reason_code=st.none() | TEXTS,

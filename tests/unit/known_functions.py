@@ -226,6 +226,10 @@ class FrontDoor:
         return await self.ask("POST", "/2015-03-31/functions/f/invocations", payload, **more)
 
 
+async def nobody(_: FunctionId) -> None:
+    """Wants to know that a version is ready."""
+
+
 @contextlib.asynccontextmanager
 async def front_door(
     *versions: FunctionVersion,
@@ -239,7 +243,7 @@ async def front_door(
     later = AcceptInvocations(events, Clock(wall=lambda: 1000.0))
     async with managing(worker) as manager:
         catalog = Catalog(store, draw=lambda: 0.5)
-        async with Deployments(store, manager, catalog) as deployments:
+        async with Deployments(store, manager, catalog, nobody) as deployments:
             invoker = Invoker(catalog, deployments, manager)
             own = OwnRoutes(
                 invoker, packages, logs, lambda: {"isolation": "some"}, OriginGuard(host)

@@ -37,6 +37,18 @@ class Records:
         self.kept = limit
 
 
+class NoScales:
+    """The part of `Scaling` that these operations use: nothing was asked for."""
+
+    async def follow(self, function):
+        assert function == F
+
+
+def operations_of(store, manager):
+    control = SimpleNamespace(store=store, manager=manager, scaling=NoScales())
+    return ConcurrencyOperations(control).handlers()
+
+
 def reserved(manager):
     return manager.ledger.account_limit - manager.ledger.unreserved_limit
 
@@ -44,7 +56,7 @@ def reserved(manager):
 async def test_two_at_once_leave_in_force_what_is_kept():
     store = Records()
     async with managing(ScriptedWorker()) as manager:
-        operations = ConcurrencyOperations(SimpleNamespace(store=store, manager=manager)).handlers()
+        operations = operations_of(store, manager)
         asked = [
             asyncio.create_task(
                 operations["PutFunctionConcurrency"](
@@ -65,7 +77,7 @@ async def test_two_at_once_leave_in_force_what_is_kept():
 async def test_what_is_deleted_meanwhile_reserves_nothing():
     store = Records()
     async with managing(ScriptedWorker()) as manager:
-        operations = ConcurrencyOperations(SimpleNamespace(store=store, manager=manager)).handlers()
+        operations = operations_of(store, manager)
         request = {"FunctionName": "f", "ReservedConcurrentExecutions": 10}
         asked = asyncio.create_task(operations["PutFunctionConcurrency"](CALLER, request))
         await settled()

@@ -8,6 +8,7 @@ made ready, and the version's state moves. An invocation that comes in between w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from samovar.frontend.catalog import Catalog
@@ -15,6 +16,7 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import (
     UPDATE_MOVES,
     VERSION_MOVES,
+    FunctionId,
     FunctionVersion,
     State,
     UpdateStatus,
@@ -29,10 +31,18 @@ log = get_logger("deployments")
 class Deployments:
     """Use as an async context manager: its tasks live inside."""
 
-    def __init__(self, store: FunctionStore, manager: Manager, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        store: FunctionStore,
+        manager: Manager,
+        catalog: Catalog,
+        ready: Callable[[FunctionId], Awaitable[None]],
+    ) -> None:
+        """`ready` is told of the function of each version that has become ready, or has failed."""
         self._store = store
         self._manager = manager
         self._catalog = catalog
+        self._ready = ready
         self._running: dict[VersionKey, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
 
@@ -97,7 +107,9 @@ class Deployments:
             log.exception("the result of a deployment was not kept", function=version.arn)
             return
         self._catalog.forget(version.id)
-        try:  # so that the first request need not read it
+        try:
+            await self._ready(version.id)
+            # So that the first request need not read it:
             await self._catalog.resolve(version.id, version.version)
         except Exception as error:  # that request will say what is wrong
             log.warning("a version cannot be read", function=version.arn, error=str(error))

@@ -32,6 +32,8 @@ class ErrorCode(StrEnum):
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException"
     POLICY_LENGTH_EXCEEDED = "PolicyLengthExceededException"
     RECURSIVE_INVOCATION = "RecursiveInvocationException"
+    CAPACITY_PROVIDER_LIMIT = "CapacityProviderLimitExceededException"
+    NO_PROVISIONED_CONFIG = "ProvisionedConcurrencyConfigNotFoundException"
     TOO_MANY_REQUESTS = "TooManyRequestsException"
     QUOTA_EXCEEDED = "ServiceQuotaExceededException"
     INVALID_ZIP = "InvalidZipFileException"
@@ -59,6 +61,8 @@ AWS_ERRORS: Mapping[ErrorCode, int] = {
     ErrorCode.CODE_STORAGE_EXCEEDED: 400,
     ErrorCode.POLICY_LENGTH_EXCEEDED: 400,
     ErrorCode.RECURSIVE_INVOCATION: 400,
+    ErrorCode.CAPACITY_PROVIDER_LIMIT: 400,
+    ErrorCode.NO_PROVISIONED_CONFIG: 404,
     ErrorCode.TOO_MANY_REQUESTS: 429,
     ErrorCode.QUOTA_EXCEEDED: 402,
     ErrorCode.INVALID_ZIP: 502,

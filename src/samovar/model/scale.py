@@ -5,8 +5,11 @@ https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
+
+from samovar.model.function import FunctionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,19 @@ class Scale:
     min_instances: int = 0
     max_instances: int | None = None
     """None: as many as the limits allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRule:
+    """What a client asked for of one version, or of whichever versions an alias stands for."""
+
+    function: FunctionId
+    qualifier: str
+    last_modified: dt.datetime
+    provisioned: int | None = None
+    """Provisioned concurrency: of an alias, shared out by its weights. None: nothing was said."""
+    min_instances: int | None = None
+    max_instances: int | None = None
 
 
 class ProvisionedStatus(StrEnum):

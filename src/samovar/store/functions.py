@@ -24,8 +24,8 @@ from samovar.model.function import (
 )
 from samovar.ports import FunctionRecord, Page, PublishBuilder
 from samovar.store.database import Database
-from samovar.store.invocation_rules import forget_rules
 from samovar.store.markers import read_marker, write_marker
+from samovar.store.qualified import forget_qualifier
 from samovar.store.records import (
     alias_from,
     alias_row,
@@ -35,7 +35,7 @@ from samovar.store.records import (
     version_from,
     version_row,
 )
-from samovar.store.schema import LATEST_NUMBER, aliases, event_invoke_configs, functions, versions
+from samovar.store.schema import BY_QUALIFIER, LATEST_NUMBER, aliases, functions, versions
 
 REVISION_MISMATCH = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -200,7 +200,7 @@ class SqlFunctionStore:
         key = key_of(function)
         async with self._database.write() as connection:
             await _lock(connection, function)
-            for table in (event_invoke_configs, aliases, versions, functions):
+            for table in (*BY_QUALIFIER, aliases, versions, functions):
                 await connection.execute(sa.delete(table).where(*_same(table, key, *key)))
 
     async def delete_version(self, function: FunctionId, version: str) -> None:
@@ -232,7 +232,7 @@ class SqlFunctionStore:
             await connection.execute(
                 sa.delete(versions).where(*_same(versions, key, *key), versions.c.number == number)
             )
-            await forget_rules(connection, function, version)
+            await forget_qualifier(connection, function, version)
 
     # ------------------------------------------------------------ aliases
 
@@ -295,7 +295,7 @@ class SqlFunctionStore:
         key = {**key_of(function), "alias": name}
         async with self._database.write() as connection:
             await connection.execute(sa.delete(aliases).where(*_same(aliases, key, *key)))
-            await forget_rules(connection, function, name)
+            await forget_qualifier(connection, function, name)
 
     # ------------------------------------------------------------ concurrency, and start-up
 

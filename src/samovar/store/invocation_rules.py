@@ -12,14 +12,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.event_invoke_config import EventInvokeConfig
-from samovar.model.function import LATEST, FunctionId
+from samovar.model.function import FunctionId
 from samovar.ports import Page
 from samovar.store.database import Database
 from samovar.store.markers import read_marker, write_marker
-from samovar.store.records import id_from, key_of, number_of
-from samovar.store.schema import aliases, event_invoke_configs, functions, versions
+from samovar.store.qualified import check_qualifier, delete_of, lock, of, row_of
+from samovar.store.records import id_from, key_of
+from samovar.store.schema import event_invoke_configs, functions
 
 _LISTING = "event-invoke-configs"
 _COLUMNS = ("function", "qualifier", "last_modified")
@@ -44,31 +44,31 @@ class SqlInvocationRuleStore:
     ) -> EventInvokeConfig:
         """See the port. NOT_FOUND; what `change` raises."""
         async with self._database.write() as connection:
-            await _lock(connection, function)
-            await _check_qualifier(connection, function, qualifier)
+            await lock(connection, function)
+            await check_qualifier(connection, function, qualifier)
             before = await _find(connection, function, qualifier)
             config = change(before)
-            await forget_rules(connection, function, qualifier)
+            await delete_of(connection, event_invoke_configs, function, qualifier)
             await connection.execute(sa.insert(event_invoke_configs), _row(config))
         return config
 
     async def delete(self, function: FunctionId, qualifier: str) -> bool:
         """Whether there was one. NOT_FOUND."""
         async with self._database.write() as connection:
-            await _lock(connection, function)
-            return await forget_rules(connection, function, qualifier) > 0
+            await lock(connection, function)
+            return await delete_of(connection, event_invoke_configs, function, qualifier) > 0
 
     async def list_configs(
         self, function: FunctionId, *, marker: str | None, limit: int
     ) -> Page[EventInvokeConfig]:
         """By qualifier. NOT_FOUND."""
-        query = sa.select(event_invoke_configs).where(_of(event_invoke_configs, function))
+        query = sa.select(event_invoke_configs).where(of(event_invoke_configs, function))
         if marker is not None:
             (after,) = read_marker(marker, _LISTING, str)
             query = query.where(event_invoke_configs.c.qualifier > after)
         query = query.order_by(event_invoke_configs.c.qualifier).limit(limit + 1)
         async with self._database.read() as connection:
-            await _function(connection, function)
+            await row_of(connection, function)
             rows = (await connection.execute(query)).all()
         shown = rows[:limit]
         more = write_marker(_LISTING, shown[-1].qualifier) if rows[limit:] else None
@@ -77,69 +77,22 @@ class SqlInvocationRuleStore:
     async def loops_allowed(self, function: FunctionId) -> bool:
         """Whether it may be invoked in a recursive loop. NOT_FOUND."""
         async with self._database.read() as connection:
-            return bool((await _function(connection, function)).loops_allowed)
+            return bool((await row_of(connection, function)).loops_allowed)
 
     async def allow_loops(self, function: FunctionId, allowed: bool) -> None:
         """NOT_FOUND."""
         async with self._database.write() as connection:
-            await _lock(connection, function)
+            await lock(connection, function)
             await connection.execute(
-                sa.update(functions).where(_of(functions, function)).values(loops_allowed=allowed)
+                sa.update(functions).where(of(functions, function)).values(loops_allowed=allowed)
             )
-
-
-async def forget_rules(connection: AsyncConnection, function: FunctionId, qualifier: str) -> int:
-    """Delete the configuration of a version or an alias, in the transaction that deletes that;
-    return how many there were."""
-    done = await connection.execute(
-        sa.delete(event_invoke_configs).where(
-            _of(event_invoke_configs, function), event_invoke_configs.c.qualifier == qualifier
-        )
-    )
-    return done.rowcount
-
-
-def _of(table: sa.Table, function: FunctionId) -> sa.ColumnElement[bool]:
-    return sa.and_(*(table.c[column] == value for column, value in key_of(function).items()))
-
-
-async def _function(connection: AsyncConnection, function: FunctionId) -> Any:
-    return await _one(
-        connection, sa.select(functions).where(_of(functions, function)), function.arn
-    )
-
-
-async def _lock(connection: AsyncConnection, function: FunctionId) -> None:
-    locked = sa.select(functions).where(_of(functions, function)).with_for_update()
-    await _one(connection, locked, function.arn)
-
-
-async def _check_qualifier(
-    connection: AsyncConnection, function: FunctionId, qualifier: str
-) -> None:
-    """NOT_FOUND where there is no such version or alias. An alias stays till we are done."""
-    if qualifier == LATEST:
-        return
-    number = number_of(qualifier)
-    if number is not None:
-        query = sa.select(versions).where(_of(versions, function), versions.c.number == number)
-    else:
-        query = sa.select(aliases).where(_of(aliases, function), aliases.c.alias == qualifier)
-    await _one(connection, query.with_for_update(), function.qualified_arn(qualifier))
-
-
-async def _one(connection: AsyncConnection, query: sa.Select[Any], arn: str) -> Any:
-    row = (await connection.execute(query)).first()
-    if row is None:
-        raise PlatformError(ErrorCode.NOT_FOUND, f"Function not found: {arn}")
-    return row
 
 
 async def _find(
     connection: AsyncConnection, function: FunctionId, qualifier: str
 ) -> EventInvokeConfig | None:
     query = sa.select(event_invoke_configs).where(
-        _of(event_invoke_configs, function), event_invoke_configs.c.qualifier == qualifier
+        of(event_invoke_configs, function), event_invoke_configs.c.qualifier == qualifier
     )
     row = (await connection.execute(query)).first()
     return None if row is None else _config(row)

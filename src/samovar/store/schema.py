@@ -183,6 +183,26 @@ event_invoke_configs = sa.Table(
     ),
 )
 
+scale_rules = sa.Table(
+    "scale_rules",
+    metadata,
+    sa.Column("account", NAME, primary_key=True),
+    sa.Column("region", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("qualifier", NAME, primary_key=True),
+    sa.Column("last_modified", UtcDateTime, nullable=False),
+    sa.Column("provisioned", sa.Integer),
+    sa.Column("min_instances", sa.Integer),
+    sa.Column("max_instances", sa.Integer),
+    sa.ForeignKeyConstraint(
+        ["account", "region", "name"],
+        ["functions.account", "functions.region", "functions.name"],
+    ),
+)
+
+BY_QUALIFIER = (event_invoke_configs, scale_rules)
+"""What ends with the version or the alias that its `qualifier` names."""
+
 event_sources = sa.Table(
     "event_sources",
     metadata,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from samovar.frontend.operations.aliases import AliasOperations
+from samovar.frontend.operations.capacity_providers import CapacityProviderOperations
 from samovar.frontend.operations.concurrency import ConcurrencyOperations
 from samovar.frontend.operations.control import Control, Handler
 from samovar.frontend.operations.event_invoke_configs import EventInvokeConfigOperations
 from samovar.frontend.operations.event_sources import EventSourceOperations
+from samovar.frontend.operations.function_scaling import FunctionScalingOperations
 from samovar.frontend.operations.functions import FunctionOperations
 from samovar.frontend.operations.layer_policies import LayerPolicyOperations
 from samovar.frontend.operations.layers import LayerOperations
+from samovar.frontend.operations.provisioned import ProvisionedConcurrencyOperations
 from samovar.frontend.operations.schedule_groups import ScheduleGroupOperations
 from samovar.frontend.operations.scheduler_control import SchedulerControl
 from samovar.frontend.operations.schedules import ScheduleOperations
@@ -25,6 +28,9 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         **VersionOperations(control).handlers(),
         **AliasOperations(control).handlers(),
         **ConcurrencyOperations(control).handlers(),
+        **ProvisionedConcurrencyOperations(control).handlers(),
+        **CapacityProviderOperations(control).handlers(),
+        **FunctionScalingOperations(control).handlers(),
         **EventInvokeConfigOperations(control).handlers(),
         **EventSourceOperations(control).handlers(),
         **LayerOperations(control).handlers(),

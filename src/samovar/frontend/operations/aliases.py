@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from samovar.frontend.auth import Caller
@@ -13,7 +13,7 @@ from samovar.frontend.names import parse_function_name
 from samovar.frontend.operations.configuration import invalid
 from samovar.frontend.operations.control import Control, Handler, Params, Result
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import LATEST, Alias
+from samovar.model.function import LATEST, Alias, FunctionId, FunctionVersion
 
 PAGE_SIZE = 50
 
@@ -68,6 +68,10 @@ class AliasOperations:
 
     async def update(self, caller: Caller, params: Params) -> Result:
         function, _ = parse_function_name(params["FunctionName"], caller)
+        async with self._control.scaling.turn:
+            return await self._update(function, params)
+
+    async def _update(self, function: FunctionId, params: Params) -> Result:
         old = await self._control.store.get_alias(function, params["Name"])
         wanted = params.get("RevisionId")
         if wanted and wanted != old.revision_id:
@@ -87,20 +91,23 @@ class AliasOperations:
             routing=old.routing if routing is None else routing,
         )
         _check_routing(alias)
-        await self._check_versions(alias)
+        versions = await self._check_versions(alias)
+        await self._control.scaling.check_alias(alias, versions)
         await self._control.store.replace_alias(alias, expected_revision_id=old.revision_id)
         self._control.changed(function)
+        await self._control.scaling.follow_in_turn(function)
         return describe_alias(alias)
 
     async def delete(self, caller: Caller, params: Params) -> Result:
         function, _ = parse_function_name(params["FunctionName"], caller)
         await self._control.store.delete_alias(function, params["Name"])
         self._control.changed(function)
+        await self._control.scaling.follow(function)
         return {}
 
-    async def _check_versions(self, alias: Alias) -> None:
-        for version in (alias.version, *alias.routing):
-            await self._control.store.get(alias.id, version)
+    async def _check_versions(self, alias: Alias) -> Sequence[FunctionVersion]:
+        numbers = (alias.version, *alias.routing)
+        return [await self._control.store.get(alias.id, number) for number in numbers]
 
 
 def describe_alias(alias: Alias) -> Result:

@@ -83,3 +83,4 @@ class ConcurrencyOperations:
                 gone = isinstance(error, PlatformError) and error.code is ErrorCode.NOT_FOUND
                 control.manager.set_reserved_concurrency(function, None if gone else before)
                 raise
+        await control.scaling.follow(function)  # what the limits refused may be allowed now

@@ -12,6 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from samovar.frontend.operations.control import Params, Result
+from samovar.frontend.operations.instances import (
+    capacity_provider,
+    check_together,
+    describe_capacity_provider,
+)
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST, CodeRef, FunctionVersion
 from samovar.model.runtime import RESERVED_ENVIRONMENT, what_is_missing
@@ -32,7 +37,6 @@ UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     "SnapStart": lambda v: v.get("ApplyOn", "None") == "None",
     "LoggingConfig": lambda v: set(v) <= {"LogFormat"} and v.get("LogFormat", "Text") == "Text",
     "PackageType": lambda v: v == "Zip",
-    "CapacityProviderConfig": lambda _: False,
     "PublishTo": lambda _: False,
     "DurableConfig": lambda _: False,
 }
@@ -76,7 +80,13 @@ def apply_settings(
         changes["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn") or None
     if params.get("TenancyConfig") is not None:  # its one mode; it can be given at creation only
         changes["tenant_isolation"] = True
-    return replace(version, **changes)
+    changed = replace(version, **changes)
+    config = params.get("CapacityProviderConfig")
+    if config is not None:
+        provider = capacity_provider(version.id, config, changed.runtime, changed.memory_mib)
+        changed = replace(changed, capacity_provider=provider)
+    check_together(changed)
+    return changed
 
 
 def describe(version: FunctionVersion, *, qualified: bool) -> Result:
@@ -118,6 +128,8 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
         result["DeadLetterConfig"] = {"TargetArn": version.dead_letter_arn}
     if version.tenant_isolation:
         result["TenancyConfig"] = {"TenantIsolationMode": "PER_TENANT"}
+    if version.capacity_provider is not None:
+        result["CapacityProviderConfig"] = describe_capacity_provider(version.capacity_provider)
     return {member: value for member, value in result.items() if value is not None}
 
 

@@ -12,6 +12,7 @@ from samovar.clock import Clock
 from samovar.frontend.auth import Caller
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
+from samovar.frontend.scaling import Scaling
 from samovar.model.function import FunctionId
 from samovar.ports import (
     CodeStore,
@@ -62,6 +63,7 @@ class Control:
     manager: Manager
     catalog: Catalog
     deployments: Deployments
+    scaling: Scaling
     runtimes: frozenset[str]
     architecture: str
     account_concurrency: int

@@ -171,11 +171,13 @@ class FunctionOperations:
                 raise invalid("Deletion of aliases is not currently supported.")
             await control.store.delete_version(function, qualifier)
             control.changed(function)
+            await control.scaling.follow(function)
             control.manager.supersede(function, qualifier, None)
             return {"StatusCode": 204}
         versions = [version.version async for version in _versions(control, function)]
         await control.store.delete_function(function)
         control.changed(function)
+        await control.scaling.follow(function)
         for version in versions:
             control.manager.supersede(function, version, None)
         control.manager.set_reserved_concurrency(function, None)
