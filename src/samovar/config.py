@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -50,6 +51,8 @@ AWS_ENDPOINTS: Mapping[str, str] = {
 }
 """AWS's name of a service (as in ARNs, and as boto3 has it) → the setting of its endpoint."""
 
+_ZONE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+
 MEMORY_SHARE = 0.9
 """Of the machine's memory, what instances may use unless told otherwise."""
 
@@ -95,6 +98,11 @@ class Config:
     """Memory that instances may use in all. 0: nine tenths of the machine's."""
     memory_oversubscription: float = 1.0
     """Promised ÷ that memory. Over 1, functions that use what they declare can be refused."""
+    cpu_oversubscription: float = 0.0
+    """vCPUs promised ÷ processors. 0: memory alone bounds what is promised, and processors are
+    shared by whoever runs: too few of them make functions slow, but end none."""
+    zone: str = ""
+    """What fails together with this machine: instances of a function are spread over zones."""
     allowed_hosts: str = ""
     """Names that clients may call this server by, separated by commas: public DNS names. Addresses
     and local names always do."""
@@ -162,10 +170,6 @@ class Config:
         """Memory that instances may really use in all, on a machine with so much."""
         return self.memory_mib or int(machine_mib * MEMORY_SHARE)
 
-    def promised_memory_mib(self, machine_mib: int) -> int:
-        """Memory that instances may be promised in all, on a machine with so much."""
-        return int(self.usable_memory_mib(machine_mib) * self.memory_oversubscription)
-
     @property
     def host_names(self) -> frozenset[str]:
         """`host` and `allowed_hosts`, one by one."""
@@ -207,10 +211,13 @@ class Config:
             ("max_event_sources", 0, 100_000),
             ("memory_mib", 0, 1 << 24),
             ("memory_oversubscription", 0.1, 1000),
+            ("cpu_oversubscription", 0, 1000),
         )
         for name, low, high in bounds:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} must be between {low} and {high}")
+        if not _ZONE.fullmatch(self.zone):
+            raise ConfigError("zone must be up to 64 letters, digits, dots, dashes, underscores")
         for name in ("aws_endpoint", *AWS_ENDPOINTS.values()):
             if (url := getattr(self, name)) and not _is_endpoint(url):
                 raise ConfigError(f"{name} must be a URL like http://127.0.0.1:4566, not {url!r}")

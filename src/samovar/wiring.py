@@ -59,7 +59,7 @@ from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
 from samovar.store.scale_rules import SqlScaleStore
 from samovar.telemetry import log as telemetry
-from samovar.worker.capacity import machine_memory_mib
+from samovar.worker.capacity import Capacity, machine_memory_mib, machine_processors
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.code_package import check_package
 from samovar.worker.worker import LocalWorker
@@ -234,7 +234,7 @@ async def _managing(
         sandbox,
         cache,
         logs,
-        config.promised_memory_mib(machine_memory_mib()),
+        _capacity(config),
         init_limit_s=init_limit_s,
         terminal=config.terminal or None,
     )
@@ -259,6 +259,17 @@ async def _deploying(
     await scaling.restore()
     async with Deployments(store, manager, catalog, scaling.follow) as deployments:
         yield scaling, deployments
+
+
+def _capacity(config: Config) -> Capacity:
+    return Capacity(
+        usable_memory_mib=config.usable_memory_mib(machine_memory_mib()),
+        processors=machine_processors(),
+        memory_oversubscription=config.memory_oversubscription,
+        cpu_oversubscription=config.cpu_oversubscription,
+        architecture=_architecture(),
+        zone=config.zone,
+    )
 
 
 def _sandbox(config: Config) -> ProcessSandbox:

@@ -14,11 +14,13 @@ from samovar.model.instance import InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.sandbox.fake import Behaviour, FakeInstance, FakeSandbox
 from samovar.store.objects import ObjectCodeStore
+from samovar.worker.capacity import Capacity
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.worker import LocalWorker
 from tests.contract.samples import a_version
 
 MEMORY_MIB = 1024
+CAPACITY = Capacity(usable_memory_mib=MEMORY_MIB)
 ID = InstanceId("i-1")
 REQUEST_ID = "11111111-2222-3333-4444-555555555555"
 
@@ -79,7 +81,7 @@ class Machine:
     def leftovers(self) -> dict[str, object]:
         """What is still held of instances; empty when there is none."""
         kept = {
-            "memory": MEMORY_MIB - self.worker.status().free_memory_mib,
+            "memory": self.worker.status().memory_mib - self.worker.status().free_memory_mib,
             "instances": list(self.worker._instances),
             "pins": dict(self.cache._pins),
             "processes": self.sandbox.running(),
@@ -89,7 +91,11 @@ class Machine:
 
 @contextlib.asynccontextmanager
 async def machine(
-    tmp_path: Path, behaviour: Behaviour | None = None, *, init_limit_s: float = 10.0
+    tmp_path: Path,
+    behaviour: Behaviour | None = None,
+    *,
+    init_limit_s: float = 10.0,
+    capacity: Capacity = CAPACITY,
 ) -> AsyncIterator[Machine]:
     """A machine for one block; after it nothing may be left."""
     store = ObjectCodeStore.open(tmp_path / "objects")
@@ -97,7 +103,7 @@ async def machine(
     cache = CodeCache(tmp_path / "cache", store, 1 << 30)
     await cache.open()
     sandbox, logs = FakeSandbox(behaviour), RecordedLogs()
-    worker = LocalWorker(WorkerId("w"), sandbox, cache, logs, MEMORY_MIB, init_limit_s)
+    worker = LocalWorker(WorkerId("w"), sandbox, cache, logs, capacity, init_limit_s)
     built = Machine(worker, sandbox, cache, logs, store, a_version(code=code))
     worker.on_exit(built.exits.append)
     async with worker:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef
+from samovar.model.function import MAX_UNPACKED_BYTES, CodeRef
 from samovar.worker.code_cache import BLOCK_BYTES, CodeCache
 
 CONTENT_BYTES = 5000
@@ -255,3 +255,21 @@ async def test_closing_stops_a_fetch_and_tells_those_who_wait(
         await waiting
     assert told.value.code is ErrorCode.UNAVAILABLE
     assert names_in(tmp_path / "cache") == set()
+
+
+async def test_a_disk_without_room_for_one_more_package_is_cleared_of_what_nobody_uses(
+    tmp_path: Path, packages: Packages
+) -> None:
+    def disk_usage(directory: Path) -> tuple[int, int, int]:
+        unpacked = sum(len(name) == 64 for name in names_in(directory))
+        return 1 << 40, 0, MAX_UNPACKED_BYTES + (1 - unpacked) * WEIGHT_BYTES
+
+    cache = CodeCache(tmp_path / "cache", packages, 1 << 40, disk_usage)
+    await cache.open()
+    held, idle, newest = (packages.add(text) for text in "abc")
+    await cache.pin(held)
+    await cache.get(idle)
+    await cache.get(newest)
+    assert cache.warm() == {held.sha256_hex, newest.sha256_hex}
+    assert cache.disk().free_mib == MAX_UNPACKED_BYTES >> 20
+    await cache.close()

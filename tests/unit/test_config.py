@@ -17,6 +17,8 @@ def test_a_flag_wins_over_its_variable_and_that_over_the_default():
     [
         ("PORT", "x"),
         ("PORT", "65536"),
+        ("CPU_OVERSUBSCRIPTION", "-1"),
+        ("ZONE", "a zone"),
         ("ISOLATION", "most"),
         ("EXAMPLES", "perhaps"),
         ("QUEUE_TIMEOUT_S", "nan"),
@@ -34,11 +36,9 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
         Config.from_sources({f"SAMOVAR_{name}": value})
 
 
-def test_oversubscription_multiplies_what_is_given_and_what_is_found():
-    given = Config(memory_mib=1000, memory_oversubscription=2)
-    assert given.promised_memory_mib(machine_mib=5000) == 2000
-    found = Config(memory_oversubscription=2)
-    assert found.promised_memory_mib(machine_mib=5000) == 9000
+def test_usable_memory_is_what_is_given_else_nine_tenths_of_what_is_found():
+    assert Config(memory_mib=1000).usable_memory_mib(machine_mib=5000) == 1000
+    assert Config().usable_memory_mib(machine_mib=5000) == 4500
 
 
 def test_allowed_hosts_are_names_and_nothing_else():

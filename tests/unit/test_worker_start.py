@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import CodeRef
+from samovar.model.instance import InstanceId
 from samovar.ports import InitFailedError
 from samovar.sandbox.fake import NOTHING, Behaviour, Reaction, end, init_error, ready
+from samovar.worker.capacity import Capacity
 from tests.contract.samples import a_version
 from tests.unit.fake_machine import ID, MEMORY_MIB, machine
 from tests.unit.scripted_worker import until
@@ -248,3 +251,31 @@ async def test_an_instance_that_comes_up_while_the_worker_closes_is_stopped(tmp_
         await asyncio.wait([start])
         assert start.exception().code is ErrorCode.UNAVAILABLE
         assert built.leftovers() == {}
+
+
+async def test_a_worker_tells_what_it_has_and_what_it_has_promised_of_it(tmp_path):
+    capacity = Capacity(512, 2, 2.0, 1.5, architecture="arm64", zone="rack-1")
+    async with machine(tmp_path, capacity=capacity) as built:
+        await built.idle(memory_mib=1024)
+        status = built.worker.status()
+        assert (status.memory_mib, status.free_memory_mib) == (1024, 0)
+        assert (status.vcpus, status.free_vcpus) == (3.0, pytest.approx(3 - 1024 / 1769))
+        assert (status.architecture, status.zone) == ("arm64", "rack-1")
+        assert 0 < status.free_disk_mib <= status.disk_mib
+
+
+async def test_the_worker_has_the_last_word_on_processors_and_says_why(tmp_path):
+    async with machine(tmp_path, capacity=Capacity(8192, 1, cpu_oversubscription=1)) as built:
+        await built.idle(memory_mib=1769)
+        with pytest.raises(PlatformError) as refused:
+            await built.idle(InstanceId("i-2"), memory_mib=128)
+        assert refused.value.code is ErrorCode.TOO_MANY_REQUESTS
+        assert "0.00 of the 1.00 vCPUs" in refused.value.message
+
+
+async def test_code_that_the_disk_has_no_room_for_is_not_fetched(tmp_path):
+    async with machine(tmp_path) as built:
+        sparse = dataclasses.replace(built.version.code, unpacked_bytes=1 << 60)
+        with pytest.raises(PlatformError, match="no room on its disk"):
+            await built.worker.start(ID, dataclasses.replace(built.version, code=sparse))
+        assert built.worker.status().warm_code == frozenset()

@@ -8,8 +8,8 @@ it weighs and the boot in which it was made. Nothing is synced, so after another
 be torn by a power cut; it is then made again, as one without a marker is.
 
 Instances hold their entries with *pins*; what has no pin is evicted, the least recently used
-first, when the cache weighs more than `max_bytes`. (Files that merged entries share with packages
-count for each of them.)
+first, when the cache weighs more than `max_bytes` or the disk has no room for one more package.
+(Files that merged entries share with packages count for each of them.)
 
 The directory is 0700: users of the host cannot browse it. What is inside is readable to everybody,
 for an instance's own uid reads it through a mount of the leaf.
@@ -22,6 +22,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import CodeRef
+from samovar.model.function import MAX_UNPACKED_BYTES, CodeRef
 from samovar.ports import CodeStore
 from samovar.worker.code_package import PackageFacts, remove_tree, unpack
 from samovar.worker.contents import Contents, look
@@ -48,6 +49,14 @@ _MERGED = "layers-"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class Disk(NamedTuple):
+    """The file system that the cache is on."""
+
+    total_mib: int
+    free_mib: int
+    """With what would be evicted to make room."""
+
+
 class _Made(NamedTuple):
     """An entry."""
 
@@ -58,10 +67,17 @@ class _Made(NamedTuple):
 class CodeCache:
     """The code packages of one worker. Call `open` first and `close` last."""
 
-    def __init__(self, directory: Path, store: CodeStore, max_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: CodeStore,
+        max_bytes: int,
+        disk_usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage,
+    ) -> None:
         self._directory = directory
         self._store = store
         self._max_bytes = max_bytes
+        self._disk_usage = disk_usage
         self._sizes: OrderedDict[str, int] = OrderedDict()  # the least recently used first
         self._contents: dict[str, Contents] = {}
         self._pins: Counter[str] = Counter()
@@ -151,6 +167,18 @@ class CodeCache:
         """sha256 (hex) of every package that is unpacked here."""
         return frozenset(name for name in self._sizes if not name.startswith(_MERGED))
 
+    def disk(self) -> Disk:
+        """How much room there is for more."""
+        total_bytes, _, free_bytes = self._disk_usage(self._directory)
+        unpinned = sum(size for name, size in self._sizes.items() if not self._pins[name])
+        return Disk(total_bytes >> 20, (free_bytes + unpinned) >> 20)
+
+    def has_room_for(self, *packages: CodeRef) -> bool:
+        """Whether those of them that are not unpacked yet fit on the disk."""
+        new = {code.sha256_hex: code.unpacked_bytes for code in packages}
+        needed_mib = sum(size for name, size in new.items() if name not in self._sizes) >> 20
+        return not needed_mib or needed_mib <= self.disk().free_mib
+
     # ------------------------------------------------------------ inside
 
     async def _fetch(self, sha256_hex: str) -> Path:
@@ -203,8 +231,10 @@ class CodeCache:
         return _Made(size_bytes, contents)
 
     async def _evict(self, keep: str | None = None) -> None:
-        """Delete the least recently used that nobody has pinned, until the rest is small enough."""
-        excess = sum(self._sizes.values()) - self._max_bytes
+        """Delete the least recently used that nobody has pinned, until the rest is small enough,
+        and the disk has room for one more package."""
+        free_bytes = self._disk_usage(self._directory)[2]
+        excess = max(sum(self._sizes.values()) - self._max_bytes, MAX_UNPACKED_BYTES - free_bytes)
         victims: list[str] = []
         for name, size_bytes in self._sizes.items():
             if excess <= 0:

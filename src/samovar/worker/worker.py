@@ -19,6 +19,7 @@ from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
 from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
 from samovar.worker.bridging import is_bridged
+from samovar.worker.capacity import Capacity
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.contents import NOTHING, Contents
 from samovar.worker.farewell import HURRIED_S, LONGEST_S
@@ -41,7 +42,7 @@ class LocalWorker:
         sandbox: Sandbox,
         code: CodeCache,
         logs: LogStore,
-        memory_mib: int,
+        capacity: Capacity,
         init_limit_s: float = INIT_LIMIT_S,
         terminal: str | None = None,
     ) -> None:
@@ -49,7 +50,8 @@ class LocalWorker:
         self._sandbox = sandbox
         self._code = code
         self._logs = logs
-        self._slots = Slots(memory_mib)
+        self._capacity = capacity
+        self._slots = Slots(capacity.memory_mib, capacity.vcpus)
         self._init_limit_s = init_limit_s
         self._terminal = terminal
         self._instances: dict[InstanceId, RunningInstance] = {}
@@ -79,13 +81,20 @@ class LocalWorker:
 
     def status(self) -> WorkerStatus:
         """See `ports.Worker`."""
+        disk = self._code.disk()
         return WorkerStatus(
             id=self.id,
-            memory_mib=self._slots.capacity_mib,
-            free_memory_mib=self._slots.free_mib,
+            memory_mib=self._slots.memory_mib,
+            free_memory_mib=self._slots.free_memory_mib,
             isolation=self._sandbox.isolation,
             runtimes=frozenset(self._sandbox.runtimes),
             warm_code=self._code.warm(),
+            vcpus=self._slots.vcpus,
+            free_vcpus=self._slots.free_vcpus,
+            disk_mib=disk.total_mib,
+            free_disk_mib=disk.free_mib,
+            architecture=self._capacity.architecture,
+            zone=self._capacity.zone,
         )
 
     async def prepare(self, version: FunctionVersion) -> None:
@@ -106,12 +115,7 @@ class LocalWorker:
         """See `ports.Worker`."""
         if self._closing:
             raise _shutting_down()
-        if not self._slots.take(instance, version.memory_mib):
-            raise PlatformError(
-                ErrorCode.TOO_MANY_REQUESTS,
-                f"The worker has {self._slots.free_mib} MB left.",
-                ThrottleReason.ACCOUNT_CONCURRENCY,
-            )
+        self._admit(instance, version)
         begun = time.perf_counter()
         try:
             running = await self._begin(instance, version, initialization)
@@ -182,6 +186,22 @@ class LocalWorker:
         self._pressure_callbacks.append(callback)
 
     # ------------------------------------------------------------ inside
+
+    def _admit(self, instance: InstanceId, version: FunctionVersion) -> None:
+        """Promise an instance what its version asks for, or raise TOO_MANY_REQUESTS, saying what
+        there is too little of."""
+        left = self._slots.shortage(version.memory_mib, version.vcpus)
+        if left is None and not self._code.has_room_for(
+            version.code, *(layer.code for layer in version.layers)
+        ):
+            left = "no room on its disk for the function's code"
+        if left is not None:
+            raise PlatformError(
+                ErrorCode.TOO_MANY_REQUESTS,
+                f"The worker has {left}.",
+                ThrottleReason.ACCOUNT_CONCURRENCY,
+            )
+        self._slots.take(instance, version.memory_mib, version.vcpus)
 
     def _idle(self, instance: InstanceId) -> RunningInstance:
         running = self._instances.get(instance)
