@@ -46,6 +46,10 @@ class Farewell:
         """Whether it wants to be told anything."""
         return self._limit_s > 0
 
+    def withhold(self) -> None:
+        """It will not be told: there is no time."""
+        self._limit_s = 0.0
+
     def blame(self, fault: Fault | None) -> None:
         """It will be ended for this; None: it has ended itself."""
         self._reason = "timeout" if fault and fault.status == "timeout" else "failure"

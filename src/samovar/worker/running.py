@@ -88,6 +88,8 @@ class RunningInstance:
         self._begun = 0.0
         """When the newest invocation began."""
         self._farewell = Farewell(self._channel, handle)
+        self._sentence: report.Fault | None = None
+        """Why it is ended by choice."""
         self._init_ms: float | None = None
         """Told in the REPORT line of the first invocation, then None."""
 
@@ -110,13 +112,13 @@ class RunningInstance:
                 raise PlatformError(
                     ErrorCode.SERVICE, f"The sandbox could not start: {end.failure}"
                 ) from error
-            fault = report.exited(end)
+            fault = self._sentence or report.exited(end)
             raise self._init_failed(begun, fault.document(""), fault.error_type) from error
         total_ms = (time.perf_counter() - begun) * 1e3
         if kind == wire.INIT_ERROR:
             raise self._init_failed(begun, body, error_type_of(body, UNKNOWN_TYPE))
         if kind != wire.READY or self._channel.closed:
-            fault = report.exited(Exit(code=0))
+            fault = self._sentence or report.exited(Exit(code=0))
             raise self._init_failed(begun, fault.document(""), fault.error_type)
         told = meta.get("init_ms")
         plausible = isinstance(told, int | float) and 0 <= told <= total_ms
@@ -195,7 +197,8 @@ class RunningInstance:
         except TimeoutError as error:
             raise report.FaultError(report.timed_out(timeout_s)) from error
         except ChannelClosedError as error:
-            raise report.FaultError(report.exited(await self._await_end(error))) from error
+            end = await self._await_end(error)
+            raise report.FaultError(self._sentence or report.exited(end)) from error
         finally:
             timer.cancel()
         if kind not in (wire.RESPONSE, wire.ERROR):
@@ -239,6 +242,17 @@ class RunningInstance:
         """From now on the instance is not to be used. Idempotent."""
         if self.state is not InstanceState.STOPPING:  # it may have been stopped in mid-invocation
             self.state = move(self.state, InstanceState.STOPPING)
+
+    @property
+    def declared_mib(self) -> int:
+        """The memory that its function declares."""
+        return self.version.memory_mib
+
+    def cut_off(self, why: report.Fault) -> None:
+        """Have whatever it does fail for this reason, now: it is about to be stopped."""
+        self._sentence = why
+        self._farewell.withhold()
+        self._channel.close()
 
     def close_channel(self) -> None:
         """End what waits for an answer: none will come. A stream whose taker is slow is read to

@@ -23,8 +23,11 @@ from samovar.worker.capacity import Capacity
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.contents import NOTHING, Contents
 from samovar.worker.farewell import HURRIED_S, LONGEST_S
+from samovar.worker.gauges import Gauges
+from samovar.worker.pressure import Sentence
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
+from samovar.worker.watch import PressureWatch, Room
 from samovar.worker.web import web_server
 
 log = get_logger("worker")
@@ -45,6 +48,7 @@ class LocalWorker:
         capacity: Capacity,
         init_limit_s: float = INIT_LIMIT_S,
         terminal: str | None = None,
+        gauges: Gauges | None = None,
     ) -> None:
         self.id = id_
         self._sandbox = sandbox
@@ -59,14 +63,23 @@ class LocalWorker:
         self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
         self._tasks = asyncio.TaskGroup()
         self._closing = False
+        self._watch = PressureWatch(
+            Room(capacity.usable_memory_mib, sandbox.memory_bytes, self._slots),
+            gauges or Gauges(),
+            self._instances,
+            end=self._end_by_choice,
+            changed=self._pressure_changed,
+        )
 
     async def __aenter__(self) -> LocalWorker:
         await self._tasks.__aenter__()
+        self._tasks.create_task(self._watch.run(), name="pressure-watch")
         return self
 
     async def __aexit__(self, *failure: object) -> None:
         """Stop every instance, then wait for what is still being cleared away."""
         await self.stop_all()
+        self._watch.close()
         await self._tasks.__aexit__(None, None, None)
 
     async def stop_all(self) -> None:
@@ -95,6 +108,7 @@ class LocalWorker:
             free_disk_mib=disk.free_mib,
             architecture=self._capacity.architecture,
             zone=self._capacity.zone,
+            pressure=self._watch.pressure,
         )
 
     async def prepare(self, version: FunctionVersion) -> None:
@@ -116,6 +130,7 @@ class LocalWorker:
         if self._closing:
             raise _shutting_down()
         self._admit(instance, version)
+        self._watch.wake()
         begun = time.perf_counter()
         try:
             running = await self._begin(instance, version, initialization)
@@ -137,6 +152,7 @@ class LocalWorker:
     ) -> Outcome:
         """See `ports.Worker`."""
         running = self._idle(instance)
+        self._watch.wake()
         try:
             outcome = await running.invoke(invocation, sink)
         except BaseException:  # cancelled, or a defect of the sink
@@ -199,6 +215,12 @@ class LocalWorker:
             raise PlatformError(
                 ErrorCode.TOO_MANY_REQUESTS,
                 f"The worker has {left}.",
+                ThrottleReason.ACCOUNT_CONCURRENCY,
+            )
+        if pressed := self._watch.refusal(version.memory_mib):
+            raise PlatformError(
+                ErrorCode.TOO_MANY_REQUESTS,
+                f"The worker is short of memory: {pressed}.",
                 ThrottleReason.ACCOUNT_CONCURRENCY,
             )
         self._slots.take(instance, version.memory_mib, version.vcpus)
@@ -301,6 +323,18 @@ class LocalWorker:
         if running is not None and not self._closing:
             running.condemn()
             self._tasks.create_task(self._end(instance), name=f"end-{instance}")
+
+    def _end_by_choice(self, sentence: Sentence) -> None:
+        """Nothing idle is left to give back, and this one is furthest over its fair share."""
+        running = self._instances[sentence.instance]
+        why = sentence.fault
+        log.warning("instance ended", function=running.version.arn, reason=why.message)
+        running.cut_off(why)
+        self._end_soon(sentence.instance)
+
+    def _pressure_changed(self) -> None:
+        for callback in self._pressure_callbacks:
+            callback(self.id)
 
     async def _end(self, instance: InstanceId) -> None:
         await self._clear_away(instance)
