@@ -56,6 +56,10 @@ class ScaleStore(Protocol):
         """Everybody who has a rule."""
         ...
 
+    async def provisioned(self, account: str, region: str) -> Mapping[FunctionId, int]:
+        """How much each function has provisioned, all in all."""
+        ...
+
     async def list_versions_of(
         self, capacity_provider_arn: str, *, marker: str | None, limit: int
     ) -> Page[FunctionVersion]:

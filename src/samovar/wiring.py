@@ -31,6 +31,7 @@ from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
 from samovar.frontend.event_routes import EventRoutes
 from samovar.frontend.faults import Faults, FaultyInvoker, run_and_kill
+from samovar.frontend.function_tags import FunctionTags
 from samovar.frontend.invoke_later import AcceptInvocations
 from samovar.frontend.invoker import Invoker, Invoking
 from samovar.frontend.operations import handlers, scheduler_handlers
@@ -58,6 +59,7 @@ from samovar.store.layers import SqlLayerStore
 from samovar.store.logs import FileLogStore
 from samovar.store.objects import ObjectCodeStore
 from samovar.store.scale_rules import SqlScaleStore
+from samovar.store.tags import SqlTagStore
 from samovar.telemetry import log as telemetry
 from samovar.worker.capacity import Capacity, machine_memory_mib, machine_processors
 from samovar.worker.code_cache import CodeCache
@@ -153,7 +155,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             _managing(config, sandbox, cache, logs, await store.reserved_concurrencies())
         )
         catalog = Catalog(store)
-        scaling, deployments = await stack.enter_async_context(
+        scaling, tags, deployments = await stack.enter_async_context(
             _deploying(database, store, manager, catalog)
         )
         rule_store = SqlInvocationRuleStore(database)
@@ -181,6 +183,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             catalog=catalog,
             deployments=deployments,
             scaling=scaling,
+            tags=tags,
             runtimes=frozenset(sandbox.runtimes),
             architecture=_architecture(),
             account_concurrency=config.account_concurrency,
@@ -191,14 +194,12 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
         if config.test_controls:
             more["test"] = ControlRoutes(invoker, clock, faults, events.at_rest)
         guard = OriginGuard(*config.host_names)
-        own = OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more)
-        later = AcceptInvocations(events.queue, clock)
         application = Application(
             lambda_service(handlers(control)),
             scheduler_service(scheduler_handlers(_scheduler_control(config, events, clock))),
             invoker=invoker,
-            own=own,
-            later=later,
+            own=OwnRoutes(invoker, code, logs, _health(config, sandbox), guard, more),
+            later=AcceptInvocations(events.queue, clock),
         )
         yield Platform(application, control, events, manager, worker, sandbox, logs)
 
@@ -253,12 +254,14 @@ async def _managing(
 @contextlib.asynccontextmanager
 async def _deploying(
     database: Database, store: SqlFunctionStore, manager: PoolManager, catalog: Catalog
-) -> AsyncIterator[tuple[Scaling, Deployments]]:
+) -> AsyncIterator[tuple[Scaling, FunctionTags, Deployments]]:
     """What is kept of functions comes into force; what is changed of them, too."""
     scaling = Scaling(SqlScaleStore(database), store, manager)
     await scaling.restore()
+    tags = FunctionTags(SqlTagStore(database), manager)
+    await tags.restore()
     async with Deployments(store, manager, catalog, scaling.follow) as deployments:
-        yield scaling, deployments
+        yield scaling, tags, deployments
 
 
 def _capacity(config: Config) -> Capacity:

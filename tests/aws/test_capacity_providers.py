@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.aws.functions import HANDLER, ROLE, package
+from tests.aws.refusals import refusal
 
 OURS = "arn:aws:lambda:us-east-1:000000000000:capacity-provider:default"
 OTHERS = OURS.replace("default", "mine")
@@ -15,14 +15,6 @@ SOURCE = "def handler(event, context):\n    return event\n"
 def provider(arn: str = OURS, **more):
     """A CapacityProviderConfig."""
     return {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": arn} | more}
-
-
-def refusal(call, **params) -> tuple[str, str]:
-    """The code and the message of an error that a call ends with."""
-    with pytest.raises(ClientError) as refused:
-        call(**params)
-    error = refused.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def kept(client, name):

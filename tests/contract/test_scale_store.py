@@ -121,3 +121,12 @@ async def test_the_versions_of_a_capacity_provider_are_listed(rules, functions):
     assert names == [("a", LATEST), ("a", "1"), ("b", LATEST)]
     assert rest.marker is None
     assert not (await rules.list_versions_of(PROVIDER + "2", marker=None, limit=2)).items
+
+
+async def test_what_is_provisioned_is_added_up(rules, functions):
+    assert await rules.provisioned(FUNCTION.account, FUNCTION.region) == {}
+    await rules.put(replace(RULE, qualifier=LATEST, provisioned=None, min_instances=9))
+    for qualifier, count in (("1", 3), ("live", 4)):
+        await rules.put(replace(RULE, qualifier=qualifier, provisioned=count))
+    assert await rules.provisioned(FUNCTION.account, FUNCTION.region) == {FUNCTION: 7}
+    assert await rules.provisioned(FUNCTION.account, "eu-north-1") == {}

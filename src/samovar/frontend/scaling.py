@@ -145,15 +145,16 @@ class Scaling:
         told = self._told.setdefault(function, {})
         ready = {v.version: v for v in scales.versions if _is_ready(v)}
         after = {ready[n].key: (ready[n], s) for n, s in plan.wanted(scales).items() if n in ready}
+        numbers = {version.version for version, _ in after.values()}
+        replaced = [key for key in told if key.version in numbers and key not in after]
+        self._let_go(told, replaced)  # first: both are revisions of the same version
         later = []
         for version, scale in after.values():
             try:
                 self._tell_of(version, scale)
             except PlatformError:
                 later.append((version, scale))
-        for key in told.keys() - after.keys():
-            self._manager.set_scale(told[key].version, NOTHING)
-            del told[key]
+        self._let_go(told, [key for key in told if key not in after])
         for version, scale in later:
             try:
                 self._tell_of(version, scale)
@@ -164,6 +165,11 @@ class Scaling:
                 told[version.key] = _Told(version, scale, error.message)
         if not told:
             del self._told[function]
+
+    def _let_go(self, told: dict[VersionKey, _Told], keys: Iterable[VersionKey]) -> None:
+        for key in keys:
+            self._manager.set_scale(told[key].version, NOTHING)
+            del told[key]
 
     def _tell_of(self, version: FunctionVersion, scale: Scale) -> None:
         told = self._told[version.id]

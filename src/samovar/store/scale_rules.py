@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,6 +96,19 @@ class SqlScaleStore:
         async with self._database.read() as connection:
             rows = (await connection.execute(sa.select(*columns).distinct())).all()
         return [id_from(row) for row in rows]
+
+    async def provisioned(self, account: str, region: str) -> Mapping[FunctionId, int]:
+        """How much each function has provisioned, all in all."""
+        columns = [scale_rules.c[name] for name in ("account", "region", "name")]
+        query = (
+            sa.select(*columns, sa.func.sum(scale_rules.c.provisioned).label("total"))
+            .where(columns[0] == account, columns[1] == region)
+            .where(scale_rules.c.provisioned.is_not(None))
+            .group_by(*columns)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {id_from(row): int(row.total) for row in rows}
 
     async def list_versions_of(
         self, capacity_provider_arn: str, *, marker: str | None, limit: int

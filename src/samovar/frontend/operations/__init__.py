@@ -18,6 +18,7 @@ from samovar.frontend.operations.provisioned import ProvisionedConcurrencyOperat
 from samovar.frontend.operations.schedule_groups import ScheduleGroupOperations
 from samovar.frontend.operations.scheduler_control import SchedulerControl
 from samovar.frontend.operations.schedules import ScheduleOperations
+from samovar.frontend.operations.tags import TagOperations
 from samovar.frontend.operations.versions import VersionOperations
 
 
@@ -33,6 +34,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         **FunctionScalingOperations(control).handlers(),
         **EventInvokeConfigOperations(control).handlers(),
         **EventSourceOperations(control).handlers(),
+        **TagOperations(control).handlers(),
         **LayerOperations(control).handlers(),
         **LayerPolicyOperations(control).handlers(),
     }

@@ -49,7 +49,10 @@ class ConcurrencyOperations:
 
     async def account_settings(self, caller: Caller, _: Params) -> Result:
         control = self._control
-        reserved = sum((await control.store.reserved_concurrencies()).values())
+        reserved = await control.store.reserved_concurrencies()
+        provisioned = await control.scaling.rules.provisioned(caller.account, caller.region)
+        taken = sum(reserved.values())
+        taken += sum(count for name, count in provisioned.items() if name not in reserved)
         code_bytes, marker, names = 0, None, set[str]()
         while True:
             page = await control.store.list_functions(
@@ -66,7 +69,7 @@ class ConcurrencyOperations:
                 "CodeSizeUnzipped": MAX_UNPACKED_BYTES,
                 "CodeSizeZipped": MAX_ZIP_BYTES,
                 "ConcurrentExecutions": control.account_concurrency,
-                "UnreservedConcurrentExecutions": control.account_concurrency - reserved,
+                "UnreservedConcurrentExecutions": control.account_concurrency - taken,
             },
             "AccountUsage": {"TotalCodeSize": code_bytes, "FunctionCount": len(names)},
         }

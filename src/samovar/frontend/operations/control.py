@@ -12,6 +12,7 @@ from samovar.clock import Clock
 from samovar.frontend.auth import Caller
 from samovar.frontend.catalog import Catalog
 from samovar.frontend.deployments import Deployments
+from samovar.frontend.function_tags import FunctionTags
 from samovar.frontend.scaling import Scaling
 from samovar.model.function import FunctionId
 from samovar.ports import (
@@ -64,6 +65,7 @@ class Control:
     catalog: Catalog
     deployments: Deployments
     scaling: Scaling
+    tags: FunctionTags
     runtimes: frozenset[str]
     architecture: str
     account_concurrency: int

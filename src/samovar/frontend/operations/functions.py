@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from samovar.frontend.auth import Caller
+from samovar.frontend.function_tags import check_tags
 from samovar.frontend.names import parse_function_name
 from samovar.frontend.operations.configuration import (
     apply_settings,
@@ -63,6 +64,8 @@ class FunctionOperations:
         if qualifier is not None:
             raise invalid("A function's name cannot have a qualifier when it is created.")
         refuse_unsupported(params)
+        tags = params.get("Tags") or {}
+        check_tags(tags)
         await check_dead_letter(control, caller, params)
         for member in ("Runtime", "Handler"):
             if not params.get(member):
@@ -87,8 +90,10 @@ class FunctionOperations:
         layers = await find_layers(control, caller, params.get("Layers") or ())
         code = await store_package(control, "CreateFunction", params["Code"], noun="function code")
         latest = await with_layers(control, replace(latest, code=code), layers)
-        await control.store.create(latest, params.get("Tags") or {})
+        await control.store.create(latest, tags)
         control.changed(function)
+        if tags:
+            await control.tags.follow(function)
         control.deployments.begin(latest)
         if params.get("Publish"):
             published = await publish_version(control, function)
@@ -181,6 +186,7 @@ class FunctionOperations:
         for version in versions:
             control.manager.supersede(function, version, None)
         control.manager.set_reserved_concurrency(function, None)
+        await control.tags.follow(function)
         await asyncio.to_thread(control.logs.delete, function)
         return {"StatusCode": 204}
 
