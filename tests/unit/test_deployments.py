@@ -9,6 +9,7 @@ import pytest
 
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import State, UpdateStatus
+from samovar.ports import InitFailedError
 from tests.contract.samples import a_version
 from tests.unit.known_functions import front_door
 from tests.unit.scripted_worker import settled
@@ -75,6 +76,51 @@ async def test_what_could_not_be_prepared_has_failed_and_says_why(
             State.ACTIVE,
             UpdateStatus.SUCCESSFUL,
         )
+
+
+PUBLISHED = a_version(version="1", snap_start=True, state=State.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason", "code"),
+    [
+        (b'{"errorType": "KeyError", "errorMessage": "\'x\'"}', "KeyError: 'x'", "FunctionError"),
+        (
+            b'{"errorType": "Runtime.ImportModuleError", "errorMessage": "no app"}',
+            "Runtime.ImportModuleError: no app",
+            "FunctionError.RuntimeInitError",
+        ),
+        (b'{"errorType": "Sandbox.Timedout"}', "Sandbox.Timedout: ", "FunctionError.InitTimeout"),
+        (
+            b'{"errorType": "Extension.Crash", "errorMessage": "exit"}',
+            "Extension.Crash: exit",
+            "FunctionError.ExtensionInitError",
+        ),
+        (b"<html>", "The init phase failed.", "FunctionError"),
+        (
+            b'{"errorType": "an \\"evil\\" one", "errorMessage": "%s"}' % (b"x" * 100_000),
+            "Runtime.Unknown: " + "x" * 1000,
+            "FunctionError.RuntimeInitError",
+        ),
+    ],
+    ids=["its own", "runtime", "too slow", "extension", "no document", "hostile"],
+)
+async def test_a_version_whose_init_failed_says_so_in_awss_words(document, reason, code):
+    async with front_door() as door:
+        door.worker.failures.append(InitFailedError(document))
+        failed = await deployed(door, PUBLISHED)
+        assert (failed.state, failed.state_reason) == (State.FAILED, reason)
+        assert failed.state_reason_code == code
+
+
+async def test_a_version_is_made_ready_once_at_a_time():
+    async with front_door() as door:
+        door.store.put(PUBLISHED)
+        for _ in range(3):
+            door.deployments.begin(PUBLISHED)
+        door.worker.failures += [NO_CODE, NO_CODE]
+        assert await door.deployments.settled(PUBLISHED)
+        assert door.worker.failures == [NO_CODE]  # which another one would have met
 
 
 async def test_a_version_that_was_changed_meanwhile_is_left_to_that_changes_deployment():

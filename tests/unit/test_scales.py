@@ -81,6 +81,7 @@ def test_a_version_of_which_nothing_is_left_is_not_wanted():
     [
         (a_version(), ErrorCode.INVALID_PARAMETER, "unpublished"),
         (published("1", snap_start=True), ErrorCode.INVALID_PARAMETER, "SnapStart"),
+        (published("1", tenant_isolation=True), ErrorCode.INVALID_PARAMETER, "tenant"),
         (
             published("1", capacity_provider=CapacityProvider("a", 2)),
             ErrorCode.INVALID_PARAMETER,

@@ -8,7 +8,7 @@ made ready, and the version's state moves. An invocation that comes in between w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from samovar.frontend.catalog import Catalog
@@ -22,10 +22,14 @@ from samovar.model.function import (
     UpdateStatus,
     VersionKey,
 )
-from samovar.ports import FunctionStore, Manager
+from samovar.model.invocation import ErrorDocument, error_type_of
+from samovar.ports import FunctionStore, InitFailedError, Manager
 from samovar.telemetry.log import get_logger
 
 log = get_logger("deployments")
+
+MAX_REASON_CHARS = 1000
+"""Of what a function says of its own failure; it is kept with the version."""
 
 
 class Deployments:
@@ -56,7 +60,9 @@ class Deployments:
         await self._tasks.__aexit__(None, None, None)
 
     def begin(self, version: FunctionVersion) -> None:
-        """Start to make a version ready. It is durable already."""
+        """Start to make a version ready, unless that is under way. It is durable already."""
+        if version.key in self._running:
+            return
         task = self._tasks.create_task(self._deploy(version), name=f"deploy-{version.arn}")
         self._running[version.key] = task
         task.add_done_callback(lambda _: self._running.pop(version.key, None))
@@ -92,6 +98,8 @@ class Deployments:
     async def _deploy(self, version: FunctionVersion) -> None:
         try:
             await self._manager.prepare(version)
+        except InitFailedError as error:
+            settled = _failed(version, *_words_of(error))
         except PlatformError as error:
             settled = _failed(version, error.message)
         except Exception as error:
@@ -145,14 +153,39 @@ def _succeeded(version: FunctionVersion) -> FunctionVersion:
     )
 
 
-def _failed(version: FunctionVersion, reason: str) -> FunctionVersion:
+_CODES: Mapping[str, str] = {
+    "Sandbox.Timedout": "FunctionError.InitTimeout",
+    "Runtime.OutOfMemory": "FunctionError.InitResourceExhausted",
+    "Runtime.InvalidEntrypoint": "FunctionError.InvalidEntryPoint",
+    "Extension.TooManyExtensions": "FunctionError.TooManyExtensions",
+}
+"""Type of an error in the init phase → AWS's StateReasonCode; for the rest its family decides."""
+_FAMILIES: Mapping[str, str] = {
+    "Runtime": "FunctionError.RuntimeInitError",
+    "Extension": "FunctionError.ExtensionInitError",
+}
+FUNCTION_ERROR = "FunctionError"
+
+
+def _words_of(error: InitFailedError) -> tuple[str, str]:
+    """Why a version has failed whose init phase has, and AWS's code for that."""
+    document = ErrorDocument.of(error.payload)
+    if document is None:
+        return "The init phase failed.", FUNCTION_ERROR
+    kind = error_type_of(error.payload, "Runtime.Unknown")
+    code = _CODES.get(kind) or _FAMILIES.get(kind.partition(".")[0], FUNCTION_ERROR)
+    message = str(document.error_message or "")[:MAX_REASON_CHARS]
+    return f"{kind}: {message}", code
+
+
+def _failed(version: FunctionVersion, reason: str, code: str = "InternalError") -> FunctionVersion:
     if version.state is State.PENDING:
         assert State.FAILED in VERSION_MOVES[version.state]
         version = replace(
             version,
             state=State.FAILED,
             state_reason=reason,
-            state_reason_code="InternalError",
+            state_reason_code=code,
         )
     if version.last_update_status is UpdateStatus.SUCCESSFUL:  # a creation: nothing was updated
         return version
@@ -161,5 +194,5 @@ def _failed(version: FunctionVersion, reason: str) -> FunctionVersion:
         version,
         last_update_status=UpdateStatus.FAILED,
         last_update_reason=reason,
-        last_update_reason_code="InternalError",
+        last_update_reason_code=code,
     )

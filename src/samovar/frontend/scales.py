@@ -22,6 +22,7 @@ TAKEN = (
 POINTED_AT = "Version is pointed to by a Provisioned Concurrency alias"
 UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
 SNAP_STARTED = "Provisioned Concurrency is not supported for functions enabled with SnapStart."
+TENANTS = "Provisioned Concurrency is not supported for functions with tenant isolation."
 MANAGED = (
     "Provisioned Concurrency is not supported for functions with a capacity provider. Use "
     "PutFunctionScalingConfig."
@@ -76,6 +77,8 @@ def check_provisioned(scales: Scales, qualifier: str, versions: Iterable[Functio
             raise PlatformError(ErrorCode.INVALID_PARAMETER, UNPUBLISHED)
         if version.snap_start:
             raise PlatformError(ErrorCode.INVALID_PARAMETER, SNAP_STARTED)
+        if version.tenant_isolation:
+            raise PlatformError(ErrorCode.INVALID_PARAMETER, TENANTS)
         if version.capacity_provider is not None:
             raise PlatformError(ErrorCode.INVALID_PARAMETER, MANAGED)
         for rule in scales.rules:

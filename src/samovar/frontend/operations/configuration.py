@@ -16,6 +16,7 @@ from samovar.frontend.operations.instances import (
     capacity_provider,
     check_together,
     describe_capacity_provider,
+    describe_snap_start,
 )
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST, CodeRef, FunctionVersion
@@ -78,6 +79,8 @@ def apply_settings(
         changes["architecture"] = _architecture(params["Architectures"], architecture)
     if params.get("DeadLetterConfig") is not None:
         changes["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn") or None
+    if params.get("SnapStart") is not None:
+        changes["snap_start"] = params["SnapStart"].get("ApplyOn") == "PublishedVersions"
     if params.get("TenancyConfig") is not None:  # its one mode; it can be given at creation only
         changes["tenant_isolation"] = True
     changed = replace(version, **changes)
@@ -115,7 +118,7 @@ def describe(version: FunctionVersion, *, qualified: bool) -> Result:
         "PackageType": "Zip",
         "Architectures": [version.architecture],
         "EphemeralStorage": {"Size": version.ephemeral_storage_mib},
-        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "SnapStart": describe_snap_start(version),
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{version.id.name}"},
     }
     if version.layers:

@@ -15,10 +15,13 @@ from samovar.model.function import (
     CapacityProvider,
     FunctionId,
     FunctionVersion,
+    State,
 )
 
 PROVIDER_NAME = "default"
 """The machines of this server are its one capacity provider."""
+
+SNAP_START_STORAGE_MIB = 512
 
 _MEMBER = "LambdaManagedInstancesCapacityProviderConfig"
 
@@ -65,10 +68,39 @@ def describe_capacity_provider(provider: CapacityProvider) -> Result:
     return {_MEMBER: described}
 
 
+def describe_snap_start(version: FunctionVersion) -> Result:
+    """The SnapStartResponse shape: it is on where instances do begin from a snapshot."""
+    on = version.snapshotted and version.state is State.ACTIVE
+    return {
+        "ApplyOn": "PublishedVersions" if version.snap_start else "None",
+        "OptimizationStatus": "On" if on else "Off",
+    }
+
+
 def check_together(version: FunctionVersion) -> None:
     """Raise INVALID_PARAMETER for settings that exclude each other."""
     if version.capacity_provider is not None and version.tenant_isolation:
         raise _invalid("TenancyConfig is not supported for functions with a capacity provider.")
+    if version.snap_start:
+        _check_snap_start(version)
+
+
+def _check_snap_start(version: FunctionVersion) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-runtimes"""
+    if not version.runtime.startswith("python"):
+        raise _invalid(
+            f"{version.runtime} is not supported for SnapStart enabled functions. This server has "
+            "it for Python, where a function runs in the platform's own loop."
+        )
+    if version.ephemeral_storage_mib > SNAP_START_STORAGE_MIB:
+        raise _invalid(
+            "SnapStart does not support ephemeral storage greater than "
+            f"{SNAP_START_STORAGE_MIB} MB."
+        )
+    if version.tenant_isolation:
+        raise _invalid("TenancyConfig is not supported for SnapStart enabled functions.")
+    if version.capacity_provider is not None:
+        raise _invalid("SnapStart is not supported for functions with a capacity provider.")
 
 
 def _default_concurrency(runtime: str, memory_mib: int, gib_per_vcpu: float | None) -> int:

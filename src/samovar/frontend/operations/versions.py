@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from samovar.frontend.auth import Caller
 from samovar.frontend.names import parse_function_name
@@ -92,7 +93,7 @@ async def publish_version(
             revision_id=control.new_revision(),
             description=latest.description if description is None else description,
             last_modified=control.now(),
-            state=State.ACTIVE,
+            **_BEING_MADE if latest.snap_start else _MADE,
             last_update_status=UpdateStatus.SUCCESSFUL,
             last_update_reason=None,
             last_update_reason_code=None,
@@ -103,16 +104,34 @@ async def publish_version(
 
     version = await control.store.publish(function, build)
     control.changed(function)
+    if version.state is State.PENDING:
+        control.deployments.begin(version)
     return version
 
 
+_MADE: Mapping[str, Any] = {
+    "state": State.ACTIVE,
+    "state_reason": None,
+    "state_reason_code": None,
+}
+_BEING_MADE: Mapping[str, Any] = {
+    "state": State.PENDING,
+    "state_reason": "The function is being created.",
+    "state_reason_code": "Creating",
+}
+"""Of a version that begins from a snapshot: that is taken first."""
+
+
 def _same(newest: FunctionVersion, published: FunctionVersion) -> bool:
-    """Whether code and configuration are alike (AWS does not compare descriptions)."""
-    return newest == replace(
+    """Whether code and configuration are alike (AWS does not compare descriptions). One that has
+    failed is like none: publishing it again tries again."""
+    return newest.state is not State.FAILED and newest == replace(
         published,
         version=newest.version,
         revision_id=newest.revision_id,
         description=newest.description,
         last_modified=newest.last_modified,
         state=newest.state,
+        state_reason=newest.state_reason,
+        state_reason_code=newest.state_reason_code,
     )
