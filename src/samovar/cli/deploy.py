@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from samovar.cli.endpoint import Endpoint
 from samovar.cli.event_rules import EventRules, apply_rules
 from samovar.cli.failure import CommandError
+from samovar.cli.instance_rules import LIVE, InstanceRules, apply_instance_rules
 from samovar.cli.layer import version_arn
 from samovar.cli.package import HANDLER_FUNCTIONS, Package, PackageError, build
 from samovar.cli.progress import working
@@ -39,6 +40,11 @@ class Settings:
     """As the flags name them, until `put` has found their ARNs."""
     dead_letter_arn: str | None = None
     """"": none any more."""
+    concurrency: int | None = None
+    """Requests at once in one instance."""
+    snap_start: bool | None = None
+    capacity_provider_arn: str = ""
+    """The server's, where `concurrency` is given: `put` finds it."""
 
     def as_request(self) -> dict[str, Any]:
         """In the words of the AWS API, without what was not given."""
@@ -52,15 +58,35 @@ class Settings:
             "DeadLetterConfig": (
                 None if self.dead_letter_arn is None else {"TargetArn": self.dead_letter_arn}
             ),
+            "CapacityProviderConfig": self._capacity_provider(),
+            "SnapStart": (
+                None
+                if self.snap_start is None
+                else {"ApplyOn": "PublishedVersions" if self.snap_start else "None"}
+            ),
         }
         return {key: value for key, value in request.items() if value is not None}
 
+    def _capacity_provider(self) -> dict[str, Any] | None:
+        if self.concurrency is None:
+            return None
+        config = {
+            "CapacityProviderArn": self.capacity_provider_arn,
+            "PerExecutionEnvironmentMaxConcurrency": self.concurrency,
+        }
+        return {"LambdaManagedInstancesCapacityProviderConfig": config}
+
 
 def deploy(
-    endpoint: Endpoint, path: Path, name: str | None, settings: Settings, rules: EventRules
+    endpoint: Endpoint,
+    path: Path,
+    name: str | None,
+    settings: Settings,
+    rules: EventRules,
+    instances: InstanceRules,
 ) -> str:
-    """Make the server's function what the path, the settings and the rules of its events say;
-    return what was done."""
+    """Make the server's function what the path, the settings and the rules of its events and of
+    its instances say; return what was done."""
     with working(f"packing {path}"):
         package = build(path)
     name = name or package.name
@@ -71,7 +97,12 @@ def deploy(
             with endpoint.answers():
                 changed = apply_rules(client, name, rules)
             done = done or ("updated (events)" if changed else "")
-    return f"{name} {done or 'is up to date'}; call it with: samovar invoke {name}"
+        if instances != InstanceRules():
+            with endpoint.answers():
+                more = apply_instance_rules(client, name, instances)
+            done = done or (f"updated ({', '.join(more)})" if more else "")
+    qualifier = f" --qualifier {LIVE}" if instances.of_versions else ""
+    return f"{name} {done or 'is up to date'}; call it with: samovar invoke {name}{qualifier}"
 
 
 def put(
@@ -82,6 +113,10 @@ def put(
         if settings.layers:
             found = [version_arn(client, layer) for layer in settings.layers]
             settings = replace(settings, layers=found)
+        if settings.concurrency is not None:
+            provider = client.get_capacity_provider(CapacityProviderName="default")
+            arn = provider["CapacityProvider"]["CapacityProviderArn"]
+            settings = replace(settings, capacity_provider_arn=arn)
         current = _current(client, name)
         if current is None:
             done = _create(endpoint, client, name, package, settings)
@@ -146,10 +181,15 @@ def _update(
     if settings.handler is None and not in_layers and not package.may_hold(current["Handler"]):
         settings = replace(settings, handler=_handler_of(package, settings.runtime))
     wanted = settings.as_request()
+    if "CapacityProviderConfig" in wanted:  # what else there is of it stays
+        [(member, asked)] = wanted["CapacityProviderConfig"].items()
+        known = current.get("CapacityProviderConfig", {}).get(member, {})
+        wanted["CapacityProviderConfig"] = {member: {**known, **asked}}
     now = {
         **current,
         "Layers": [layer["Arn"] for layer in current.get("Layers", ())],
         "DeadLetterConfig": current.get("DeadLetterConfig") or {"TargetArn": ""},
+        "SnapStart": {"ApplyOn": current.get("SnapStart", {}).get("ApplyOn", "None")},
     }
     if any(now.get(key) != value for key, value in wanted.items()):
         client.update_function_configuration(FunctionName=name, **wanted)

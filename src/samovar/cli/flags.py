@@ -101,5 +101,32 @@ DeadLetter = Annotated[
     str | None,
     typer.Option(metavar="ARN|none", help="A queue or topic for the events that failed for good."),
 ]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(min=1, help="Requests at once in one instance. [default: as it is, or 1]"),
+]
+Reserved = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|none", help="Requests at once in all, kept for it. [default: as it is]"
+    ),
+]
+Provisioned = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Requests at once that instances wait for. Publishes a version, as the alias `live`.",
+    ),
+]
+SnapStart = Annotated[
+    bool | None,
+    typer.Option(help="Begin from a snapshot. Publishes a version, as the alias `live`."),
+]
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY|none", help="What idle instances are kept by. [default: as it is]"
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Name = Annotated[str, typer.Argument(help="The function: its name or ARN.", show_default=False)]

@@ -17,11 +17,13 @@ from samovar.cli.events_app import events_app
 from samovar.cli.failure import CommandError
 from samovar.cli.flags import (
     CodePath,
+    Concurrency,
     DeadLetter,
     FunctionName,
     Global,
     Handler,
     Isolation,
+    KeepAlive,
     Layers,
     MaxAge,
     Memory,
@@ -29,8 +31,11 @@ from samovar.cli.flags import (
     NoLayers,
     OnFailure,
     OnSuccess,
+    Provisioned,
+    Reserved,
     Retries,
     Runtime,
+    SnapStart,
     Timeout,
     Variables,
     Yes,
@@ -139,16 +144,35 @@ def deploy(
     on_success: OnSuccess = None,
     on_failure: OnFailure = None,
     dead_letter: DeadLetter = None,
+    concurrency: Concurrency = None,
+    reserved: Reserved = None,
+    provisioned: Provisioned = None,
+    snapstart: SnapStart = None,
+    keep_alive: KeepAlive = None,
 ) -> None:
     """Create a function from a path, or update it to that."""
     from samovar.cli import deploy as verb
+    from samovar.cli.instance_rules import InstanceRules, parse_reserved
 
     environment = verb.parse_environment(env) if env else None
     layers = [] if no_layers else layer
     dead_letter = "" if dead_letter == NONE else dead_letter
-    settings = verb.Settings(handler, runtime, memory, timeout, environment, layers, dead_letter)
+    settings = verb.Settings(
+        handler,
+        runtime,
+        memory,
+        timeout,
+        environment,
+        layers,
+        dead_letter,
+        concurrency,
+        snapstart,
+    )
     rules = EventRules(retries, max_age, on_success, on_failure)
-    typer.echo(verb.deploy(endpoint_of(context), path, name, settings, rules))
+    instances = InstanceRules(
+        parse_reserved(reserved), provisioned, keep_alive, snap_start=bool(snapstart)
+    )
+    typer.echo(verb.deploy(endpoint_of(context), path, name, settings, rules, instances))
 
 
 @app.command()
