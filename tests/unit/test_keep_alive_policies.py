@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from samovar.manager.policies import policy_named
 from samovar.manager.policies.fixed import FixedTimeout
 from samovar.manager.policies.greedy_dual import GreedyDual
 from samovar.manager.policies.histogram import HybridHistogram
+from samovar.manager.policies.thrift import BINS, MAX_IDLE, Thrift, _Thrifty
 from samovar.model.tuning import KEEP_ALIVE_POLICIES
 from tests.contract.samples import function_id
 
@@ -168,3 +170,78 @@ def test_what_goes_moves_the_clock_so_that_what_is_used_outlives_what_was() -> N
         loser.evicted(clock)
     lived(newcomer, [])
     assert newcomer.worth(9.0, 0.0) == 4.5 + 1.0 > once_busy.worth(9.0, 0.0)
+
+
+# ------------------------------------------------------------ thrift
+
+
+def test_thrift_comes_back_shortly_before_a_periodic_request() -> None:
+    plan = lived(Thrift().of(a_profile()), [HOUR_S] * 30)
+    assert not covers(plan, 0.5 * HOUR_S)
+    assert covers(plan, HOUR_S)
+    assert sum(min(ages.end_s, HOUR_S) - ages.begin_s for ages in plan if ages.begin_s < HOUR_S) < (
+        HOUR_S / 4
+    )
+
+
+def test_thrift_comes_back_early_enough_for_a_long_start() -> None:
+    slow = lived(Thrift().of(a_profile(start_ms=60_000.0)), [4 * HOUR_S] * 30)
+    fast = lived(Thrift().of(a_profile(start_ms=10.0)), [4 * HOUR_S] * 30)
+    assert slow[-1].begin_s == pytest.approx(fast[-1].begin_s - 59.99)
+
+
+def test_thrift_keeps_a_busy_function() -> None:
+    plan = lived(Thrift().of(a_profile()), [5.0, 20.0, 40.0] * 30)
+    assert covers(plan, 0.0, 40.0)
+
+
+@pytest.mark.parametrize("dearer", [{"price": 1.0}, {"memory_mib": 10240}])
+def test_thrift_keeps_less_of_what_takes_more(dearer: dict[str, float]) -> None:
+    gaps_s = [60.0, 600.0, 1800.0, 5400.0] * 5
+    usual = Thrift(1e-3).of(a_profile(128))
+    dear = Thrift(dearer.get("price", 1e-3)).of(a_profile(int(dearer.get("memory_mib", 128))))
+    assert held_s(lived(dear, gaps_s)) < held_s(lived(usual, gaps_s))
+
+
+def test_thrift_does_not_leave_what_is_below_another_instance() -> None:
+    """Two requests at once, every hour: the second instance is there all the time between."""
+    policy = Thrift().of(a_profile())
+    for hour in range(30):
+        for _ in range(2):
+            policy.arrived(hour * HOUR_S, cold=False)
+        first, second = (policy.plan(hour * HOUR_S + 1.0) for _ in range(2))
+    assert not covers(first, 0.5 * HOUR_S)
+    assert covers(second, 0.0, HOUR_S - 1.0)
+
+
+def test_what_all_functions_do_is_expected_of_a_new_one() -> None:
+    policy = Thrift()
+    before = held_s(lived(policy.of(a_profile()), []))
+    for _ in range(200):
+        lived(policy.of(a_profile()), [7200.0])
+    assert covers(lived(policy.of(a_profile()), []), 7200.0)
+    assert before > 0.0
+
+
+def test_an_instance_is_worth_more_when_its_next_request_is_near() -> None:
+    policy = Thrift().of(a_profile())
+    lived(policy, [HOUR_S] * 30)
+    assert policy.worth(29.9 * HOUR_S, 29.1 * HOUR_S) > policy.worth(33 * HOUR_S, 29 * HOUR_S)
+
+
+def test_thrift_remembers_a_bounded_amount() -> None:
+    policy, random = Thrift().of(a_profile()), Random(1)
+    lived(policy, [2.0 ** random.uniform(-2.0, 25.0) for _ in range(2000)])
+    for _ in range(1000):
+        policy.plan(1e9)
+    assert isinstance(policy, _Thrifty)
+    assert len(policy._own) <= BINS and len(policy._idle_since) <= MAX_IDLE
+
+
+def covers(plan: Sequence[Ages], *ages_s: float) -> bool:
+    """Whether there is an instance at each of these ages, and all the time between them."""
+    return any(ages.begin_s <= ages_s[0] and ages_s[-1] < ages.end_s for ages in plan)
+
+
+def held_s(plan: Sequence[Ages]) -> float:
+    return sum(ages.end_s - ages.begin_s for ages in plan)

@@ -15,7 +15,7 @@ PREFIX = "samovar:"
 KEEP_ALIVE = PREFIX + "keep-alive"
 SOFT_CONCURRENCY = PREFIX + "soft-concurrency"
 
-KEEP_ALIVE_POLICIES = ("fixed", "histogram", "greedy-dual")
+KEEP_ALIVE_POLICIES = ("fixed", "histogram", "greedy-dual", "thrift")
 """What a policy may be called: `manager/policies/` has them."""
 
 

@@ -6,6 +6,7 @@ from samovar.manager.keep_alive import KeepAlivePolicy
 from samovar.manager.policies.fixed import FixedTimeout
 from samovar.manager.policies.greedy_dual import GreedyDual
 from samovar.manager.policies.histogram import HybridHistogram
+from samovar.manager.policies.thrift import Thrift
 from samovar.model.tuning import KEEP_ALIVE_POLICIES
 
 
@@ -19,6 +20,8 @@ def policy_named(name: str, *, idle_timeout_s: float) -> KeepAlivePolicy:
             return HybridHistogram()
         case "greedy-dual":
             return GreedyDual()
+        case "thrift":
+            return Thrift()
     raise ValueError(
         f"there is no keep-alive policy {name!r}; there are {', '.join(KEEP_ALIVE_POLICIES)}"
     )
