@@ -71,7 +71,9 @@ class Config:
     drain_timeout_s: float = 30.0
     """How long running invocations may go on after SIGTERM."""
     blanks: int = 8
-    """Blank sandboxes that wait for code, for each runtime in use. 0: fork on demand only."""
+    """Blank sandboxes that wait for code, for each runtime in use: at most. So many wait while a
+    runtime is new or starts come in such bursts, a few when nothing starts. 0: fork on demand only.
+    """
     idle_timeout_s: float = 600.0
     """An instance that has had nothing to do for so long is stopped."""
     account_concurrency: int = 1000

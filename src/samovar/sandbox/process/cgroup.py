@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 from dataclasses import dataclass, replace
 
@@ -127,19 +128,23 @@ class Cgroup:
             with contextlib.suppress(FileNotFoundError):  # a kernel without CONFIG_MEMCG_KMEM
                 self._files.write(f"{directory}/memory.kmem.tcp.limit_in_bytes", str(limit_bytes))
 
-    def set_cpu(self, vcpus: float | None) -> None:
-        """Limit CPU time to `vcpus` seconds a second; None: no limit but the surroundings'."""
+    def set_cpu(self, vcpus: float) -> None:
+        """Limit CPU time to `vcpus` seconds a second. Where there is too little for all, shares go
+        by the root of them: so one that asks for little waits little beside one that takes what it
+        can get, which still gets more."""
         if Layer.CPU not in self._of:
             return
         version, directory = self._of[Layer.CPU]
-        quota = None if vcpus is None else max(MIN_CPU_QUOTA_US, int(vcpus * CPU_PERIOD_US))
+        quota = max(MIN_CPU_QUOTA_US, int(vcpus * CPU_PERIOD_US))
+        weight = math.sqrt(vcpus)
         if version == 2:
-            text = "max" if quota is None else str(quota)
-            self._files.write(f"{directory}/cpu.max", f"{text} {CPU_PERIOD_US}")
+            self._files.write(f"{directory}/cpu.max", f"{quota} {CPU_PERIOD_US}")
+            self._files.write(f"{directory}/cpu.weight", str(max(1, round(100 * weight))))
             return
+        self._files.write(f"{directory}/cpu.shares", str(round(1024 * weight)))
         path = f"{directory}/cpu.cfs_quota_us"
         try:
-            self._files.write(path, "-1" if quota is None else str(quota))
+            self._files.write(path, str(quota))
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise

@@ -72,6 +72,7 @@ class ResourcePool:
                 resources.uid = self._take_uid()
             if ground.cgroups:
                 resources.cgroup = ground.cgroups.create(f"i{self._count}")
+                resources.cgroup.set_cpu(INIT_VCPUS)
                 if Layer.PIDS in ground.layers:
                     resources.cgroup.set_pids(PIDS_PER_INSTANCE)
                 if Layer.MEMORY in ground.layers:
@@ -119,6 +120,9 @@ class ResourcePool:
             raise OSError(errno.EAGAIN, "all uids are taken")
         return heapq.heappop(self._free_uids)
 
+
+INIT_VCPUS = 2.0
+"""What its init may take, however little memory it declares: until it is settled."""
 
 PIDS_PER_INSTANCE = 1024
 """AWS's quota on processes and threads."""

@@ -3,7 +3,8 @@
 How this works. A start takes an idle blank at once, or waits in line; each start in line has a
 *birth* of its own under way, and takes whichever blank is ready first. So a blank from the pool
 and a fork on demand are the same thing at different times. Idle blanks are replaced a little
-later, when the instance that took one has had the processor to itself.
+later, when the instance that took one has had the processor to itself. How many wait is decided
+by `demand`; those that are too many end one after the other.
 
 A zygote that dies is replaced when the next blank is wanted; its idle blanks stay good.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from samovar.sandbox.process import blank, children, link, zygote
 from samovar.sandbox.process.cell import Cell, Start
 from samovar.sandbox.process.children import Children
+from samovar.sandbox.process.demand import FEW, Demand
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.leisure import Leisure
 from samovar.sandbox.process.link import Link, Message
@@ -29,6 +32,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 _RETRY_S = 0.02
 _MAX_RETRY_S = 5.0
+_REVIEW_S = 10.0
 _MOST_FAILURES = 3
 """In a row: then starts fail rather than wait for one more zygote."""
 
@@ -43,6 +47,7 @@ class Recipe:
     settings: Mapping[str, object]
     """The zygote's first message."""
     blanks: int
+    """At most."""
     own_mounts: bool
 
 
@@ -88,6 +93,8 @@ class Runtime:
         self._idle: deque[Cell] = deque()
         self._waiting: deque[Start] = deque()
         self._preparing: list[Callable[[str | None], None]] = []
+        self._demand = Demand(recipe.blanks, time.monotonic())
+        self._review_is_due = False
         self._failures = 0
         """In a row."""
         self._closed = False
@@ -105,6 +112,7 @@ class Runtime:
 
     def take(self, start: Start) -> None:
         """Give a start a blank: now, or as soon as one is ready."""
+        self._demand.started(time.monotonic())
         if self._idle:
             self._keeper.assign(self._idle.popleft(), start, "blank")
         else:
@@ -329,10 +337,11 @@ class Runtime:
 
     def _missing(self) -> int:
         spare_births = max(0, len(self._births) - len(self._waiting))
-        return self._recipe.blanks - len(self._idle) - spare_births
+        return self._demand.wanted(time.monotonic()) - len(self._idle) - spare_births
 
     def _refill_soon(self) -> None:
         """Bring the pool to its size, one blank after the other; later when births fail."""
+        self._review_later()
         if self._closed or self._missing() <= 0:
             return
         if self._failures:
@@ -347,6 +356,18 @@ class Runtime:
             if self._up and not self._births and not self._ask_for_blank():
                 self._refill_soon()
         return False  # the blank, when it is born, asks for the next one
+
+    def _review_later(self) -> None:
+        """Look from time to time whether fewer would do, as long as there are more than a few."""
+        if not self._closed and not self._review_is_due and len(self._idle) > FEW:
+            self._review_is_due = True
+            self._loop.later(_REVIEW_S, self._review)
+
+    def _review(self) -> None:
+        self._review_is_due = False
+        if not self._closed and self._missing() < 0 and self._idle:
+            self._idle.popleft().kill()  # and `lost` when it has been reaped
+        self._review_later()
 
     def _settle_preparing(self, failure: str | None = None) -> None:
         if failure is None and not (self._up and (self._idle or not self._births)):
