@@ -28,6 +28,7 @@ SUITES = (
     "stream",
     "events",
     "memory",
+    "contention",
     "peers",
 )
 RESULTS = ROOT / "benchmarks" / "results"
