@@ -78,7 +78,7 @@ class SandboxInstance(Protocol):
 
     @property
     def origin(self) -> str:
-        """`blank` or `fork`; valid once the instance has spoken on its channel."""
+        """`blank`, `fork` or `template`; valid once the instance has spoken on its channel."""
         ...
 
     def peak_memory_bytes(self) -> int:
@@ -87,6 +87,12 @@ class SandboxInstance(Protocol):
 
     def usage(self) -> Usage:
         """What it uses now. Zeros where that cannot be known. Cheap: it is asked often."""
+        ...
+
+    async def freeze(self) -> None:
+        """Make a template, which has answered READY, what others are forked from: it is as it is
+        now, runs no more, and its channel ends. Raises `PlatformError` INVALID_PARAMETER where it
+        can't be forked as it is, saying why; it is then to be stopped."""
         ...
 
     def settle(self) -> None:
@@ -106,6 +112,8 @@ class Sandbox(Protocol):
     """Valid after `open`."""
     runtimes: Mapping[str, str]
     """Runtimes that this machine can run → what runs them (a path). Valid after `open`."""
+    snapshots: str | None
+    """Why there can be no templates here; None: there can. Valid after `open`."""
 
     async def open(self) -> None:
         """Find out what the machine allows, clear what an earlier life left, make ready.

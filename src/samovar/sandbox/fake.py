@@ -116,6 +116,9 @@ class Behaviour:
     on_init: OnInit | Reaction = READY
     on_invoke: OnInvoke | Reaction = echo
     on_shutdown: Reaction = LEAVE
+    on_restore: OnInit | Reaction = READY
+    unfit: str | None = None
+    """Why no template can be made of them."""
     origin: str = "fork"
     peak_memory_bytes: int = 20 << 20
 
@@ -123,8 +126,9 @@ class Behaviour:
 class FakeInstance:
     """Implements `samovar.ports.SandboxInstance`.
 
-    `inits`, `invocations`, `reports` and `shutdowns` are the frames that it has read. What it does
-    of its own accord: `send`, `print` and `end`. `memory_bytes` is what it uses, as it says."""
+    `inits`, `restores`, `invocations`, `reports` and `shutdowns` are the frames that it has read.
+    What it does of its own accord: `send`, `print` and `end`. `memory_bytes` is what it
+    uses, as it says."""
 
     id: InstanceId
     channel: socket.socket
@@ -143,6 +147,8 @@ class FakeInstance:
         self.reports: list[wire.Meta] = []
         self.shutdowns: list[wire.Meta] = []
         self.settled = False
+        self.frozen = False
+        self.restores: list[wire.Meta] = []
         self.memory_bytes = behaviour.peak_memory_bytes
         self._news = asyncio.Event()
         self._sandbox = sandbox
@@ -164,13 +170,20 @@ class FakeInstance:
 
     @property
     def origin(self) -> str:
-        return self._behaviour.origin
+        return "template" if self.spec.template else self._behaviour.origin
 
     def peak_memory_bytes(self) -> int:
         return self._behaviour.peak_memory_bytes
 
     def usage(self) -> Usage:
         return Usage(memory_bytes=0 if self.exited.done() else self.memory_bytes)
+
+    async def freeze(self) -> None:
+        """See the port."""
+        if self._behaviour.unfit is not None:
+            raise PlatformError(ErrorCode.INVALID_PARAMETER, self._behaviour.unfit)
+        self.frozen = True
+        self._guest_channel.shutdown(socket.SHUT_WR)
 
     def settle(self) -> None:
         self.settled = True
@@ -244,6 +257,11 @@ class FakeInstance:
             self.inits.append(meta)
             on_init = self._behaviour.on_init
             reaction = on_init if isinstance(on_init, Reaction) else on_init(meta)
+        elif kind == wire.RESTORE:
+            assert self.spec.template, "RESTORE to what was forked from no template"
+            self.restores.append(meta)
+            on_restore = self._behaviour.on_restore
+            reaction = on_restore if isinstance(on_restore, Reaction) else on_restore(meta)
         elif kind == wire.REPORT:
             self.reports.append(meta)
             return NOTHING
@@ -252,7 +270,7 @@ class FakeInstance:
             return self._behaviour.on_shutdown
         else:
             assert kind == wire.INVOKE, f"a worker sent a frame of type {kind}"
-            assert self.inits, "a worker sent INVOKE before INIT"
+            assert self.inits or self.restores, "a worker sent INVOKE before INIT"
             self.invocations.append((meta, body))
             self._news.set()
             on_invoke = self._behaviour.on_invoke
@@ -310,6 +328,7 @@ class FakeSandbox:
             layers=frozenset(),
             missing=dict.fromkeys(Layer, "a fake sandbox isolates nothing"),
         )
+        self.snapshots: str | None = None
         self.prepared: list[str] = []
         self.starts: list[SandboxSpec] = []
         self.settles: list[InstanceId] = []
@@ -330,6 +349,10 @@ class FakeSandbox:
         self._check_runtime(spec.runtime)
         self.starts.append(spec)
         behaviour = self.behaviour
+        if spec.template is not None:
+            template = self.instances.get(spec.template)
+            if template is None or not template.frozen or template.exited.done():
+                raise PlatformError(ErrorCode.SERVICE, f"no template {spec.template} here")
         if behaviour.on_start:
             await behaviour.on_start(spec)
         instance = FakeInstance(self, spec, behaviour)

@@ -41,6 +41,8 @@ OPEN_FILES = 1024
 PROCESSES = 1024
 """AWS's quotas on file descriptors and on processes and threads."""
 
+WRITABLE = ["/tmp", "/dev"]  # noqa: S108 - what instances may change
+
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
@@ -130,7 +132,8 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         socket.sethostname("localhost")  # of its own uts namespace; the host's is none of its
     _open_standard_input()
     os.setsid()
-    _limit(isolation)
+    for kind, value in limits(isolation):
+        _set_limit(kind, value)
     if not isolation.processes:
         _set_limit(strays.RLIMIT_LOCKS, request["mark"])
     _drop_privileges(isolation, request["uid"])
@@ -140,7 +143,7 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
     for number in (signal.SIGTERM, signal.SIGHUP):
         _signal.signal(number, _signal.SIG_DFL)
     if isolation.landlock and isolation.mounts:
-        landlock.restrict(read=["/"], write=["/tmp", "/dev"])  # noqa: S108
+        landlock.restrict(read=["/"], write=WRITABLE)
     if isolation.filter:
         seccomp.install(isolation.filter)
 
@@ -152,20 +155,28 @@ def _open_standard_input() -> None:
     os.close(null)
 
 
-def _limit(isolation: Isolation) -> None:
-    _set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    # Not 0, which does not keep the kernel from starting a program of the host's to take the dump
-    # (core(5), "Piping core dumps to a program"); 1 does, and no dump to a file is that short. It
-    # could be lowered: `seccomp` sees to that.
-    _set_limit(resource.RLIMIT_CORE, 1)
+def limits(isolation: Isolation) -> list[tuple[int, int]]:
+    """The resource limits of every instance."""
+    found = [
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        # Not 0, which does not keep the kernel from starting a program of the host's to take the
+        # dump (core(5), "Piping core dumps to a program"); 1 does, and no dump to a file is that
+        # short. It could be lowered: `seccomp` sees to that.
+        (resource.RLIMIT_CORE, 1),
+    ]
     if isolation.processes_limit:
-        _set_limit(resource.RLIMIT_NPROC, isolation.processes_limit)
+        found.append((resource.RLIMIT_NPROC, isolation.processes_limit))
+    return found
+
+
+def lowered(kind: int, value: int) -> int:
+    """A limit that can be set: not over what this process has."""
+    hard = resource.getrlimit(kind)[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _set_limit(kind: int, value: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
+    value = lowered(kind, value)
     resource.setrlimit(kind, (value, value))
 
 
@@ -196,12 +207,12 @@ def _await_assignment(isolation: Isolation) -> socket.socket:
     if assignment["data_bytes"]:
         _set_limit(resource.RLIMIT_DATA, assignment["data_bytes"])
     if isolation.landlock and not isolation.mounts:
-        _restrict_files(assignment["readable"])
+        landlock.restrict(read=readable(assignment["readable"]), write=WRITABLE)
     return socket.socket(fileno=CONTROL_FD)
 
 
-def _restrict_files(readable: list[str]) -> None:
-    """Without a root of its own, an instance may still be kept from what it has no use for."""
+def readable(own: list[str]) -> list[str]:
+    """What may be read without a root of one's own: an instance may still be kept from what it has
+    no use for."""
     system = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/proc", "/sys", "/run/systemd"]
-    read = [path for path in system + readable if os.path.exists(path)]
-    landlock.restrict(read=read, write=["/tmp", "/dev"])  # noqa: S108
+    return [path for path in system + own if os.path.exists(path)]

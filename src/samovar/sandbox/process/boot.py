@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import layers, resources
+from samovar.sandbox.process import layers, ptrace, resources
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.layers import Ground
@@ -101,6 +101,7 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
             "ev": "open",
             "layers": sorted(ground.layers),
             "unusable": dict(ground.unusable),
+            "snapshots": layers.trial(ptrace.try_out),
             "knows_peers": ground.knows_its_peers,
             "missing": {str(layer): reason for layer, reason in ground.missing.items()},
             "meters": list(meters),

@@ -39,6 +39,8 @@ class Start:
     tmp_mib: int
     fds: list[int]
     """The instance's ends of its channel and of its output pipe; ours until it has them."""
+    template: str | None = None
+    """The id of the start that it is forked from."""
     cell: Cell | None = None
     stopped: bool = False
 

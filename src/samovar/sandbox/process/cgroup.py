@@ -35,6 +35,7 @@ from samovar.sandbox.process.hierarchy import (
     Hierarchy,
     find,
     kill_all,
+    processes,
     remove,
     remove_named,
     remove_tree,
@@ -167,6 +168,10 @@ class Cgroup:
             if key == "oom_kill":
                 return int(value) > 0
         return False
+
+    def processes(self) -> set[int]:
+        """Who is in it."""
+        return set().union(*(processes(self._files, path) for path in self._directories))
 
     def kill(self) -> None:
         """Kill every process in it, also one that forks as fast as it can. Does not wait."""

@@ -29,6 +29,8 @@ class End:
 
 
 OnEnd = Callable[[End], None]
+OnStop = Callable[[int], None]
+"""Gets the status that `wait4` gave."""
 
 
 class Children:
@@ -37,6 +39,8 @@ class Children:
     def __init__(self) -> None:
         self._known: dict[int, OnEnd] = {}
         self._strangers: dict[int, End] = {}
+        self._traced: dict[int, OnStop] = {}
+        self._stopped: dict[int, int] = {}
 
     def adopt(self, pid: int, on_end: OnEnd) -> None:
         """Have `on_end` called when it has ended; at once, if it has. It must be a child of ours;
@@ -47,6 +51,13 @@ class Children:
         else:
             on_end(self._strangers.pop(pid, END_UNKNOWN))
 
+    def trace(self, pid: int, on_stop: OnStop) -> None:
+        """Have `on_stop` called when a child that is traced (ptrace(2)) stops; at once, if it has
+        stopped and nobody was told."""
+        self._traced[pid] = on_stop
+        if pid in self._stopped:
+            on_stop(self._stopped.pop(pid))
+
     def reap(self) -> None:
         """Take note of all that have ended."""
         while True:
@@ -56,12 +67,24 @@ class Children:
                 return
             if pid == 0:
                 return
+            if _is_stop(status):
+                self._on_stop(pid, status)
+                continue
+            self._traced.pop(pid, None)
+            self._stopped.pop(pid, None)
             end = End(os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
             on_end = self._known.pop(pid, None)
             if on_end:
                 on_end(end)
             else:
                 self._strangers[pid] = end
+
+    def _on_stop(self, pid: int, status: int) -> None:
+        on_stop = self._traced.get(pid)
+        if on_stop:
+            on_stop(status)
+        else:
+            self._stopped[pid] = status
 
     def forget_strangers(self) -> None:
         """No word is under way about any child that has ended: the rest were others' orphans."""
@@ -90,6 +113,11 @@ def kill(pid: int) -> None:
 
 END_UNKNOWN = End(-signal.SIGKILL, 0)
 """Of a process that was none of ours, or of which nobody knows."""
+
+
+def _is_stop(status: int) -> bool:
+    """`os.WIFSTOPPED`, but for what ptrace(2) adds to a status."""
+    return status & 0xFF == 0x7F
 
 
 def _is_child(pid: int) -> bool:

@@ -58,6 +58,7 @@ class ProcessSandbox:
 
     isolation: Isolation
     runtimes: Mapping[str, str]
+    snapshots: str | None
 
     def __init__(
         self,
@@ -127,6 +128,8 @@ class ProcessSandbox:
     async def start(self, spec: SandboxSpec) -> ProcessInstance:
         """See the port. Raises `PlatformError` where there is no such runtime, or no supervisor."""
         self._entry_for(spec.runtime, spec.bridged)
+        if spec.is_template and (why := self.snapshots or (spec.bridged and _NO_FORKS)):
+            raise PlatformError(ErrorCode.INVALID_PARAMETER, f"no snapshots here: {why}")
         directories = spec.code_dir, spec.layers_dir
         try:
             reachable = await self._files.take(directories)
@@ -170,6 +173,8 @@ class ProcessSandbox:
             "layers_dir": str(layers_dir) if layers_dir else None,
             "memory_mib": spec.memory_mib,
             "tmp_mib": spec.ephemeral_storage_mib,
+            "template": spec.template,
+            "is_template": spec.is_template,
         }
         self._instances[spec.instance_id] = instance
         self._send(message, [their_channel.fileno(), their_output])
@@ -237,6 +242,7 @@ class ProcessSandbox:
             self._lose_supervisor()
             raise PlatformError(ErrorCode.UNAVAILABLE, f"the sandbox cannot start: {failure}")
         self._unusable = answer["unusable"]
+        self.snapshots = answer["snapshots"]
         if not answer["knows_peers"]:
             self._unusable |= runtimes.without_peers(self._offers)
         self.runtimes = {
@@ -350,10 +356,8 @@ class ProcessSandbox:
                 meters = dict(zip(message["meters"], fds, strict=True))
                 instance.on_started(message["origin"], message["pid"], meters)
                 fds = []
-            elif kind == "exit":
-                fields = ("code", "signal", "out_of_memory", "failure")
-                how = Exit(**{field: message[field] for field in fields if field in message})
-                instance.on_exit(how, message.get("peak_bytes", 0))
+            else:
+                instance.on_told(message)
         for fd in fds:
             os.close(fd)
 
@@ -367,12 +371,9 @@ class ProcessSandbox:
         """The name of the offer that such a function runs by."""
         entry = runtimes.entry_for(runtime, bridged, self._offers)
         if runtime not in self.runtimes or entry in self._unusable:
-            there = ", ".join(self.runtimes) or "none"
             why = self._unusable.get(entry, "it is not installed")
-            raise PlatformError(
-                ErrorCode.INVALID_RUNTIME,
-                f"no {runtime} on this machine ({why}); there is: {there}",
-            )
+            there = f"on this machine ({why}); there is: {', '.join(self.runtimes) or 'none'}"
+            raise PlatformError(ErrorCode.INVALID_RUNTIME, f"no {runtime} {there}")
         return entry
 
     def _ask_to_prepare(self, runtime: str) -> asyncio.Future[None]:
@@ -383,14 +384,13 @@ class ProcessSandbox:
 
     def _on_prepared(self, runtime: str, failure: str | None) -> None:
         prepared = self._prepared.get(runtime)
-        if prepared is None or prepared.done():
-            return
-        if failure:
+        if prepared and not prepared.done() and failure:
             _fail(prepared, f"{runtime} cannot start here: {failure}")
-        else:
+        elif prepared and not prepared.done():
             prepared.set_result(None)
 
 
+_NO_FORKS = "a runtime that is a program cannot be forked"
 _KILLED = Exit(signal=9)
 _NEVER_STARTED = Exit(failure="the sandbox's supervisor died before the instance had started")
 

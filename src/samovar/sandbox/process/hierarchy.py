@@ -198,7 +198,7 @@ def kill_all(files: CgroupFiles, directory: str) -> None:
         pass
     killed: set[int] = set()
     for _ in range(_ROUNDS):
-        new = _processes(files, directory) - killed
+        new = processes(files, directory) - killed
         if not new:
             return
         _kill_members(files, directory, new)
@@ -211,7 +211,7 @@ def _kill_members(files: CgroupFiles, directory: str, pids: set[int]) -> None:
     for pid in pids:
         with contextlib.suppress(OSError):
             handles[pid] = os.pidfd_open(pid)
-    members = _processes(files, directory)
+    members = processes(files, directory)
     for pid, handle in handles.items():
         if pid in members:
             with contextlib.suppress(OSError):
@@ -219,7 +219,7 @@ def _kill_members(files: CgroupFiles, directory: str, pids: set[int]) -> None:
         os.close(handle)
 
 
-def _processes(files: CgroupFiles, directory: str) -> set[int]:
+def processes(files: CgroupFiles, directory: str) -> set[int]:
     """Return who is in `directory`, except who is in a pid namespace beside ours (0)."""
     try:
         return {int(pid) for pid in files.read(f"{directory}/cgroup.procs").split()} - {0}

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
+from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.instance import InstanceId
 from samovar.ports import Exit, SandboxSpec, Usage
 from samovar.sandbox.process.link import Message
@@ -58,6 +59,7 @@ class ProcessInstance:
         self._catch_up = catch_up
         self._give_up = give_up
         self._forget = forget
+        self._frozen: asyncio.Future[str | None] | None = None
         self._stopping = False
         self._released = False
 
@@ -79,11 +81,21 @@ class ProcessInstance:
         self._pid = pid
         self._readings = Readings(meters, pid)
 
+    def on_told(self, message: Message) -> None:
+        """What the supervisor tells of it, once it has a process."""
+        if message["ev"] == "frozen":
+            self._on_frozen(message["failure"])
+        elif message["ev"] == "exit":
+            fields = ("code", "signal", "out_of_memory", "failure")
+            how = Exit(**{field: message[field] for field in fields if field in message})
+            self.on_exit(how, message.get("peak_bytes", 0))
+
     def on_exit(self, how: Exit, peak_bytes: int = 0) -> None:
         """Nothing of it is left."""
         self._peak_bytes = max(self._peak_bytes, peak_bytes)
         if not self.exited.done():
             self.exited.set_result(how)
+        self._on_frozen("the template has ended")
         if self._stopping:
             self.release()
 
@@ -102,6 +114,20 @@ class ProcessInstance:
             with contextlib.suppress(OSError, ValueError):  # its last process has just gone
                 return self._readings.usage()
         return Usage()
+
+    async def freeze(self) -> None:
+        """See the port."""
+        if self.exited.done():
+            raise PlatformError(ErrorCode.SERVICE, "the template has ended")
+        self._frozen = asyncio.get_running_loop().create_future()
+        self._send({"op": "freeze", "id": self.id})
+        failure = await self._frozen
+        if failure is not None:
+            raise PlatformError(ErrorCode.INVALID_PARAMETER, failure)
+
+    def _on_frozen(self, failure: str | None) -> None:
+        if self._frozen and not self._frozen.done():
+            self._frozen.set_result(failure)
 
     def settle(self) -> None:
         self._send({"op": "settle", "id": self.id, "vcpus": self._vcpus})

@@ -30,6 +30,7 @@ import os
 import stat
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # Alike on every machine (include/uapi/asm-generic/unistd.h).
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -76,6 +77,8 @@ def abi() -> int:
 
 
 _ABI = abi()
+NEWEST = min(_ABI, _NEWEST_KNOWN_ABI)
+"""The ABI that we use here."""
 
 
 def scopes_abstract_sockets() -> bool:
@@ -94,48 +97,63 @@ def restrict(read: Sequence[str], write: Sequence[str]) -> None:
     Call it after PR_SET_NO_NEW_PRIVS, in a process with one thread. Raises `OSError`: ENOSYS
     without Landlock, ENOENT for a path that is not there, EPERM without no_new_privs.
     """
-    restrict_as(min(_ABI, _NEWEST_KNOWN_ABI), read, write)
+    restrict_as(NEWEST, read, write)
 
 
 def restrict_as(version: int, read: Sequence[str], write: Sequence[str]) -> None:
     """As `restrict`, with what ABI `version` has (at most the kernel's own)."""
+    plan = planned(version, read, write)
+    ruleset = _call(
+        _CREATE_RULESET,
+        ctypes.c_char_p(plan.attributes),
+        ctypes.c_size_t(len(plan.attributes)),
+        ctypes.c_uint(0),
+    )
+    try:
+        for path, access in plan.rules:
+            _allow(ruleset, path, access)
+        _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(plan.flags))
+    finally:
+        os.close(ruleset)
+
+
+class Plan(NamedTuple):
+    """What is asked of the kernel: struct landlock_ruleset_attr, what is allowed beneath which
+    paths, and the flags of `landlock_restrict_self`."""
+
+    attributes: bytes
+    rules: list[tuple[str, int]]
+    flags: int
+
+
+def planned(version: int, read: Sequence[str], write: Sequence[str]) -> Plan:
+    """The plan for `restrict_as`. Raises `OSError` ENOSYS without Landlock."""
     if version < 1:
         raise OSError(errno.ENOSYS, "landlock: not in this kernel, or not enabled at boot")
     handled = (1 << _HANDLED_BITS[version]) - 1
     scoped = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if version >= 6 else 0
-    # struct landlock_ruleset_attr: handled_access_fs, handled_access_net, scoped. Older kernels
-    # know only its beginning, and accept the rest as long as it is zero.
+    # handled_access_fs, handled_access_net, scoped. Older kernels know only its beginning, and
+    # accept the rest as long as it is zero.
     attributes = struct.pack("=QQQ", handled, 0, scoped)
-    ruleset = _call(
-        _CREATE_RULESET,
-        ctypes.c_char_p(attributes),
-        ctypes.c_size_t(len(attributes)),
-        ctypes.c_uint(0),
-    )
-    try:
-        for path in read:
-            _allow(ruleset, path, _READ & handled)
-        for path in write:
-            _allow(ruleset, path, handled & ~(_MAKE_CHAR | _MAKE_BLOCK))
-        quiet = _RESTRICT_SELF_LOG_SAME_EXEC_OFF | _RESTRICT_SELF_LOG_SUBDOMAINS_OFF
-        flags = quiet if version >= 7 else 0
-        _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(flags))
-    finally:
-        os.close(ruleset)
+    rules = [(path, _READ & handled) for path in read]
+    rules += [(path, handled & ~(_MAKE_CHAR | _MAKE_BLOCK)) for path in write]
+    quiet = _RESTRICT_SELF_LOG_SAME_EXEC_OFF | _RESTRICT_SELF_LOG_SUBDOMAINS_OFF
+    return Plan(attributes, rules, quiet if version >= 7 else 0)
+
+
+def rule(access: int, fd: int, is_directory: bool) -> bytes:
+    """struct landlock_path_beneath_attr, packed: allowed_access, parent_fd."""
+    return struct.pack("=Qi", access if is_directory else access & _OF_A_FILE, fd)
 
 
 def _allow(ruleset: int, path: str, access: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            access &= _OF_A_FILE
-        # struct landlock_path_beneath_attr, packed: allowed_access, parent_fd
-        rule = struct.pack("=Qi", access, fd)
         _call(
             _ADD_RULE,
             ctypes.c_int(ruleset),
             ctypes.c_int(_RULE_PATH_BENEATH),
-            ctypes.c_char_p(rule),
+            ctypes.c_char_p(rule(access, fd, stat.S_ISDIR(os.fstat(fd).st_mode))),
             ctypes.c_uint(0),
         )
     finally:

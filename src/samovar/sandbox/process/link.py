@@ -13,6 +13,8 @@ Between the server (the driver) and the supervisor:
                                                            + channel, output
                                                        ← {"ev": "started", "id", "origin", "pid",
                                                           "meters"} + those files (`meters`)
+      with "is_template", or the id of one as "template"
+    → {"op": "freeze", "id"}                           ← {"ev": "frozen", "id", "failure"}
     → {"op": "settle", "id", "vcpus"}
     → {"op": "stop", "id"}                             ← {"ev": "exit", "id", "code", "signal",
     → {"op": "close"}                                          "out_of_memory", "peak_bytes",
@@ -67,7 +69,7 @@ class Link:
             if not self._try(data, fds):
                 return
             self._outbox.popleft()
-            _close_all(fds)
+            close_all(fds)
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Return the next message; None at the end. Raises `BlockingIOError` if there is none."""
@@ -83,7 +85,7 @@ class Link:
         """Close this end, and what was to be sent on it."""
         self._socket.close()
         while self._outbox:
-            _close_all(self._outbox.popleft()[1])
+            close_all(self._outbox.popleft()[1])
 
     def _try(self, data: bytes, fds: Sequence[int]) -> bool:
         try:
@@ -98,7 +100,8 @@ class Link:
         return True
 
 
-def _close_all(fds: Sequence[int]) -> None:
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors."""
     for fd in fds:
         os.close(fd)
 

@@ -35,7 +35,7 @@ FROZEN = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
 """What a function sees of files that are not its own."""
 _QUIET = sys_.MS_NOSUID | sys_.MS_NODEV
 _HOST, _ROOT = "/host", "/root"
-_WITNESS_PROC = "/.proc"
+WITNESS_PROC = "/.proc"
 
 _USR_DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32")
 _EMPTY_DIRECTORIES = ("proc", "tmp", "var", "var/task", "var/runtime", "opt", "mnt", "etc")
@@ -100,8 +100,8 @@ def enter_template_root(
         with contextlib.suppress(OSError):  # to lack one of these is better than not to start
             _bind_read_only(host_path, path)
     if user_namespace:
-        os.mkdir(_ROOT + _WITNESS_PROC, 0o700)
-        sys_.mount(_HOST + "/proc", _ROOT + _WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)
+        os.mkdir(_ROOT + WITNESS_PROC, 0o700)
+        sys_.mount(_HOST + "/proc", _ROOT + WITNESS_PROC, None, sys_.MS_BIND | sys_.MS_REC)
     os.chdir(_ROOT)
     sys_.pivot_root(".", ".")  # the old root lands on top of the new one, and is taken off
     sys_.detach(".")
@@ -225,8 +225,8 @@ def mount_private(plan: list[sys_.PlannedMount]) -> None:
     """Mount them, in the instance's own mount namespace."""
     for mount in plan:
         sys_.perform(mount)
-    if os.path.isdir(_WITNESS_PROC):
-        sys_.detach(_WITNESS_PROC)
+    if os.path.isdir(WITNESS_PROC):
+        sys_.detach(WITNESS_PROC)
 
 
 def tmp_options(size_mib: int) -> str:

@@ -1,4 +1,4 @@
-"""One runtime: its zygote, its blanks, and the starts that wait for one.
+"""One kind of instances: who forks them, the blanks, and the starts that wait for one.
 
 How this works. A start takes an idle blank at once, or waits in line; each start in line has a
 *birth* of its own under way, and takes whichever blank is ready first. So a blank from the pool
@@ -6,67 +6,58 @@ and a fork on demand are the same thing at different times. Idle blanks are repl
 later, when the instance that took one has had the processor to itself. How many wait is decided
 by `demand`; those that are too many end one after the other.
 
-A zygote that dies is replaced when the next blank is wanted; its idle blanks stay good.
+They are forked by a *mother*: a runtime's zygote, or a template. One that dies is replaced, if it
+can be, when the next blank is wanted; its idle blanks stay good.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from samovar.sandbox.process import blank, children, link, zygote
+from samovar.sandbox.process import blank, link
 from samovar.sandbox.process.cell import Cell, Start
-from samovar.sandbox.process.children import Children
 from samovar.sandbox.process.demand import FEW, Demand
 from samovar.sandbox.process.event_loop import EventLoop
 from samovar.sandbox.process.leisure import Leisure
-from samovar.sandbox.process.link import Link, Message
+from samovar.sandbox.process.mother import Mother
 from samovar.sandbox.process.resources import ResourcePool
-
-_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 _RETRY_S = 0.02
 _MAX_RETRY_S = 5.0
 _REVIEW_S = 10.0
 _MOST_FAILURES = 3
-"""In a row: then starts fail rather than wait for one more zygote."""
+"""In a row: then starts fail rather than wait for one more mother."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to make a runtime's zygote and its blanks."""
+class Owner(Protocol):
+    """Who has asked for a cell."""
 
-    interpreter: str
-    source_root: str
-    """The directory that the `samovar` package lies in."""
-    settings: Mapping[str, object]
-    """The zygote's first message."""
-    blanks: int
-    """At most."""
-    own_mounts: bool
+    def lost(self, cell: Cell) -> None:
+        """It has ended before it was assigned."""
+
+    def keep(self, cell: Cell) -> bool:
+        """One that was assigned has ended: whether its owner goes on with what is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """What a runtime asks of the supervisor."""
+    """What an owner of cells asks of the supervisor."""
 
     assign: Callable[[Cell, Start, str], None]
     """Make an instance of a ready blank; the last argument is its origin."""
     fail: Callable[[Start, str], None]
     """A start will not come to be."""
-    expect: Callable[[Cell, Runtime], None]
-    """A cell begins; `Runtime.lost` is to be called if it ends before it is assigned."""
-    admit: Callable[[Cell, Runtime], None]
+    expect: Callable[[Cell, Owner], None]
+    """A cell begins; `Owner.lost` is to be called if it ends before it is assigned."""
+    admit: Callable[[Cell, Owner], None]
     """A cell's pid is known."""
-    abandon: Callable[[Cell, Runtime], None]
+    abandon: Callable[[Cell, Owner], None]
     """A cell will not come to be."""
-    children: Children
-    """Where a zygote's pid is to be known."""
 
 
 class Runtime:
@@ -74,26 +65,29 @@ class Runtime:
 
     def __init__(
         self,
-        recipe: Recipe,
+        mother: Mother,
         loop: EventLoop,
         leisure: Leisure,
         resources: ResourcePool,
         keeper: Keeper,
+        *,
+        blanks: int,
+        own_mounts: bool,
     ) -> None:
-        self._recipe = recipe
+        self._mother = mother
+        mother.attend(self)
+        self._own_mounts = own_mounts
         self._loop = loop
         self._leisure = leisure
         self._resources = resources
         self._keeper = keeper
-        self._zygote: Link | None = None
-        self._zygote_pid = 0
-        self._up = False
+        self._was_up = False
         self._seq = 0
         self._births: dict[int, Cell] = {}
         self._idle: deque[Cell] = deque()
         self._waiting: deque[Start] = deque()
         self._preparing: list[Callable[[str | None], None]] = []
-        self._demand = Demand(recipe.blanks, time.monotonic())
+        self._demand = Demand(blanks, time.monotonic())
         self._review_is_due = False
         self._failures = 0
         """In a row."""
@@ -102,11 +96,11 @@ class Runtime:
     # ------------------------------------------------------------ what the supervisor asks
 
     def prepare(self, done: Callable[[str | None], None]) -> None:
-        """Bring the zygote up and a blank, then call `done` (with the reason, if not).
+        """Bring the mother up and a blank, then call `done` (with the reason, if not).
 
         The other blanks follow at leisure."""
         self._preparing.append(done)
-        self._ensure_zygote()
+        self._ensure_mother()
         self._refill()
         self._settle_preparing()
 
@@ -117,7 +111,7 @@ class Runtime:
             self._keeper.assign(self._idle.popleft(), start, "blank")
         else:
             self._waiting.append(start)
-            self._ensure_zygote()
+            self._ensure_mother()
             self._breed()
         self._refill_soon()
 
@@ -140,6 +134,10 @@ class Runtime:
             self._settle_preparing(reason)
         self._refill_soon()
 
+    def keep(self, cell: Cell) -> bool:
+        """See `Owner`."""
+        return False
+
     def expects_pids(self) -> bool:
         """Whether a blank may have been forked whose pid is not known yet."""
         return any(not cell.pid for cell in self._births.values())
@@ -147,8 +145,7 @@ class Runtime:
     def close(self) -> list[Cell]:
         """Have no more blanks made; return those that there are."""
         self._closed = True
-        if self._zygote:
-            self._forget_zygote()
+        self._mother.close()
         cells = [*self._births.values(), *self._idle]
         for cell in self._births.values():
             self._loop.unwatch(cell.control.fileno())
@@ -156,102 +153,46 @@ class Runtime:
         self._idle.clear()
         return cells
 
-    # ------------------------------------------------------------ the zygote
+    # ------------------------------------------------------------ the mother
 
-    def _ensure_zygote(self) -> None:
-        if self._zygote or self._closed:
-            return
-        try:
-            ours, theirs = link.pair()
-            with theirs:
-                self._zygote_pid = self._spawn(theirs.fileno())
-        except OSError as error:
-            self._failures += 1
-            self._fail_all(f"its zygote cannot start: {error}")
-            return
-        self._keeper.children.adopt(self._zygote_pid, lambda _: None)  # its socket tells
-        self._up = False
-        self._zygote = Link(ours)
-        self._zygote.send(dict(self._recipe.settings))
-        self._loop.watch(self._zygote.fileno(), self._on_zygote, None)
+    def on_up(self) -> None:
+        """See `Brood`."""
+        self._was_up = True
+        self._breed()
+        self._refill()
+        self._settle_preparing()
 
-    def _spawn(self, control_fd: int) -> int:
-        """Start the interpreter, isolated from environment, user and site directories."""
-        script = zygote.BOOTSTRAP.format(preload=zygote.PRELOAD, source=self._recipe.source_root)
-        interpreter = self._recipe.interpreter
-        return os.posix_spawn(
-            interpreter,
-            [interpreter, "-I", "-S", "-c", script],
-            _ENVIRONMENT,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, control_fd, 3),
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
-                (os.POSIX_SPAWN_DUP2, 0, 1),
-            ],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
-        )
-
-    def _on_zygote(self) -> None:
-        assert self._zygote
-        try:
-            received = self._zygote.receive()
-        except BlockingIOError:
-            self._zygote.flush()
-            return
-        if received is None:
-            self._on_zygote_end("its zygote ended")
-            return
-        message = received[0]
-        if "up" in message:
-            self._up = True
-            self._breed()
-            self._refill()
-            self._settle_preparing()
-        elif "seq" in message:
-            self._on_fork(message)
-        else:
-            self._on_zygote_end(str(message["failed"]))
-
-    def _on_zygote_end(self, reason: str) -> None:
-        was_up = self._up
-        self._forget_zygote()
+    def on_mother_end(self, reason: str) -> None:
+        """See `Brood`."""
+        was_up, self._was_up = self._was_up, False
         self._failures += 1
         for cell in [cell for cell in self._births.values() if not cell.pid]:
             self._forget_birth(cell)
             self._keeper.abandon(cell, self)
         if was_up and self._failures < _MOST_FAILURES:
             if self._waiting:
-                self._ensure_zygote()
+                self._ensure_mother()
             else:
                 self._refill_soon()
             return
-        self._fail_all(reason)
-
-    def _fail_all(self, reason: str) -> None:
-        """There will be no blank for those who wait."""
         waiting, self._waiting = self._waiting, deque()
         for start in waiting:
             self._keeper.fail(start, reason)
         self._settle_preparing(reason)
 
-    def _forget_zygote(self) -> None:
-        assert self._zygote
-        self._loop.unwatch(self._zygote.fileno())
-        self._zygote.close()
-        self._zygote = None
-        self._up = False
-        children.kill(self._zygote_pid)
+    def _ensure_mother(self) -> None:
+        if not self._closed:
+            self._mother.ensure()
 
     # ------------------------------------------------------------ births
 
     def _breed(self) -> None:
         """Have a birth under way for each start in line."""
-        while self._up and len(self._births) < len(self._waiting):
+        while self._mother.up and len(self._births) < len(self._waiting):
             if not self._ask_for_blank():
                 return
 
     def _ask_for_blank(self) -> bool:
-        assert self._zygote
         try:
             ours, theirs = link.pair()
             resources = self._resources.take()
@@ -267,26 +208,22 @@ class Runtime:
         cell = Cell(ours, resources)
         self._births[self._seq] = cell
         self._keeper.expect(cell, self)
-        attach_fds = resources.attach_fds()
-        network_fds = [resources.network.fd] if resources.network else []
-        pids_fds = [resources.reaper.fd] if resources.reaper else []
-        request: Message = {"seq": self._seq, "uid": resources.uid, "mark": resources.mark}
-        request |= {"cgroups": len(attach_fds), "network": bool(network_fds)}
-        with theirs:
-            self._zygote.send(request, [theirs.fileno(), *attach_fds, *network_fds, *pids_fds])
         self._loop.watch(ours.fileno(), lambda: self._on_word(cell))
+        with theirs:
+            self._mother.fork(self._seq, cell, theirs)
         return True
 
-    def _on_fork(self, message: Message) -> None:
-        cell = self._births.get(message["seq"])
+    def on_fork(self, seq: int, pid: int, failure: str) -> None:
+        """See `Brood`."""
+        cell = self._births.get(seq)
         if cell is None:
             return
-        if "pid" in message:
-            cell.pid = message["pid"]
+        if pid:
+            cell.pid = pid
             self._keeper.admit(cell, self)
-            self._born(message["seq"], cell)
+            self._born(seq, cell)
         else:
-            cell.failure = message["failed"]
+            cell.failure = failure
             self._keeper.abandon(cell, self)
 
     def _on_word(self, cell: Cell) -> None:
@@ -318,7 +255,7 @@ class Runtime:
         if not (cell.ready and cell.pid) or seq not in self._births:
             return
         try:
-            if self._recipe.own_mounts:
+            if self._own_mounts:
                 cell.open_mounts()
         except OSError as error:  # it has died since
             cell.failure = f"the blank died: {error}"
@@ -352,8 +289,8 @@ class Runtime:
 
     def _refill(self) -> bool:
         if not self._closed and self._missing() > 0:
-            self._ensure_zygote()
-            if self._up and not self._births and not self._ask_for_blank():
+            self._ensure_mother()
+            if self._mother.up and not self._births and not self._ask_for_blank():
                 self._refill_soon()
         return False  # the blank, when it is born, asks for the next one
 
@@ -370,7 +307,7 @@ class Runtime:
         self._review_later()
 
     def _settle_preparing(self, failure: str | None = None) -> None:
-        if failure is None and not (self._up and (self._idle or not self._births)):
+        if failure is None and not (self._mother.up and (self._idle or not self._births)):
             return
         preparing, self._preparing = self._preparing, []
         for done in preparing:

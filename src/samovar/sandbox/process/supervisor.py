@@ -17,20 +17,23 @@ import signal
 from collections.abc import Callable
 
 from samovar.model.isolation import Layer
-from samovar.sandbox.process import blank, children, interpreters, resources, strays
+from samovar.sandbox.process import children, resources, strays
 from samovar.sandbox.process.cell import Cell, Installer, Start
 from samovar.sandbox.process.children import END_UNKNOWN, Children, End
+from samovar.sandbox.process.engines import Engines
 from samovar.sandbox.process.event_loop import EventLoop
+from samovar.sandbox.process.isolating import Place
 from samovar.sandbox.process.layers import Ground
 from samovar.sandbox.process.leisure import Leisure
 from samovar.sandbox.process.link import Link, Message
-from samovar.sandbox.process.runtime import Keeper, Recipe, Runtime
+from samovar.sandbox.process.runtime import Keeper, Owner, Runtime
+from samovar.sandbox.process.template import Template
 
 _BURIAL_RETRY_S = 0.002
 _MAX_BURIAL_RETRY_S = 0.5
 _CLOSE_LIMIT_S = 10.0
-_SHARED_PROCESSES = 8192
-"""Without a cgroup: what all instances of a user namespace together may have."""
+_SPARE_FORKS = 1
+"""Of each template, besides those that are wanted."""
 
 
 class Supervisor:
@@ -46,8 +49,18 @@ class Supervisor:
         self._children = Children()
         self._resources = resources.ResourcePool(self._name, ground, self._children)
         self._installer = Installer()
-        self._runtimes: dict[tuple[str, str], Runtime] = {}
-        """By interpreter and loop: what differs in the bridge's program alone shares one."""
+        self._keeper = Keeper(
+            assign=self._assign,
+            fail=self._fail,
+            admit=self._admit,
+            expect=self._expect,
+            abandon=self._abandon,
+        )
+        self._engines = Engines(
+            settings, ground, loop, self._leisure, self._resources, self._keeper, self._children
+        )
+        self._templates: dict[str, tuple[Template, Runtime]] = {}
+        """By the ids of their starts, with their forks."""
         self._starts: dict[str, Start] = {}
         self._cells: set[Cell] = set()
         """Those whose processes live."""
@@ -89,6 +102,8 @@ class Supervisor:
                     self._settle(message["id"], message["vcpus"])
                 case "stop":
                     self._stop(message["id"])
+                case "freeze":
+                    self._freeze(message["id"])
                 case "prepare":
                     self._prepare(message["runtime"])
 
@@ -96,7 +111,7 @@ class Supervisor:
         def done(failure: str | None) -> None:
             self._tell({"ev": "prepared", "runtime": name, "failure": failure})
 
-        self._runtime(name).prepare(done)
+        self._engines.of(name).runtime.prepare(done)
 
     def _start(self, message: Message, fds: list[int]) -> None:
         start = Start(
@@ -107,10 +122,58 @@ class Supervisor:
             memory_bytes=message["memory_mib"] << 20,
             tmp_mib=message["tmp_mib"],
             fds=fds,
+            template=message["template"],
         )
         self._starts[start.id] = start
         self._leisure.start_has_come()
-        self._runtime(start.runtime).take(start)
+        if message["is_template"]:
+            self._begin_template(start)
+        elif pool := self._pool_of(start):
+            pool.take(start)
+        else:
+            self._fail(start, "its template has ended")
+
+    def _pool_of(self, start: Start) -> Runtime | None:
+        """Who makes the instance of a start; None: its template is no more."""
+        if start.template is None:
+            return self._engines.of(start.runtime).runtime
+        found = self._templates.get(start.template)
+        return found[1] if found else None
+
+    def _begin_template(self, start: Start) -> None:
+        data_bytes = None if self._has(Layer.MEMORY) else start.memory_bytes
+        readable = self._engines.readable(start)
+        template = Template(
+            start,
+            self._engines.isolation,
+            functools.partial(Place, data_bytes=data_bytes, readable=readable),
+            self._engines.of(start.runtime).zygote,
+            self._loop,
+            self._resources,
+            self._keeper,
+            self._children,
+            self._on_template_end,
+        )
+        forks = Runtime(
+            template,
+            self._loop,
+            self._leisure,
+            self._resources,
+            self._keeper,
+            blanks=_SPARE_FORKS if self._settings["blanks"] else 0,
+            own_mounts=self._has(Layer.MOUNTS),
+        )
+        self._templates[start.id] = template, forks
+        template.begin()
+
+    def _freeze(self, instance_id: str) -> None:
+        def done(failure: str | None) -> None:
+            self._tell({"ev": "frozen", "id": instance_id, "failure": failure})
+
+        if instance_id in self._templates:
+            self._templates[instance_id][0].freeze(done)
+        else:
+            done("it has ended")
 
     def _settle(self, instance_id: str, vcpus: float) -> None:
         start = self._starts.get(instance_id)
@@ -123,62 +186,36 @@ class Supervisor:
         if start is None:
             return
         start.stopped = True
-        if start.cell:
+        pool = self._pool_of(start)
+        if instance_id in self._templates:
+            self._templates[instance_id][0].stop()
+        elif start.cell:
             start.cell.kill()
-        elif self._runtime(start.runtime).cancel(start):
+        elif pool is None or pool.cancel(start):
             self._fail(start, "stopped before it had started")
+
+    def _on_template_end(self, template: Template, end: End) -> None:
+        """A frozen one has ended: its holder has been reaped."""
+        cell = template.cell
+        assert cell
+        _, forks = self._templates.pop(template.start.id)
+        forks.on_mother_end("its template has ended")
+        self._end_pool(forks)
+        cell.end = end
+        how = self._cause(cell, template.start)
+        self._bury(cell, lambda: self._end(template.start, how))
+
+    def _end_pool(self, pool: Runtime) -> None:
+        for cell in pool.close():
+            if cell.pid:
+                cell.kill()
+            else:
+                self._abandon(cell, pool)
 
     # ------------------------------------------------------------ instances
 
     def _has(self, layer: Layer) -> bool:
         return layer in self._ground.layers
-
-    def _runtime(self, name: str) -> Runtime:
-        engine = self._settings["runtimes"][name], self._settings["loops"][name]
-        if engine not in self._runtimes:
-            keeper = Keeper(
-                assign=self._assign,
-                fail=self._fail,
-                admit=self._admit,
-                expect=self._expect,
-                abandon=self._abandon,
-                children=self._children,
-            )
-            recipe = self._recipe(*engine)
-            self._runtimes[engine] = Runtime(
-                recipe, self._loop, self._leisure, self._resources, keeper
-            )
-        return self._runtimes[engine]
-
-    def _recipe(self, interpreter: str, loop: str) -> Recipe:
-        uids = resources.uid_range(self._name)[: resources.NAMED_UIDS]
-        networks = self._ground.networks
-        settings = {
-            "layers": sorted(self._ground.layers),
-            "user_namespace": self._ground.user_namespace,
-            "own_proc": self._ground.own_proc,
-            "processes_limit": self._processes_limit(),
-            "nameservers": networks.nameservers if networks else None,
-            "uids": [uids.start, uids.stop] if self._has(Layer.USER) else [0, 1],
-            "prefix": interpreters.prefix(interpreter),
-            "loop_module": loop,
-            "programs": self._settings["programs"],
-            "shown": self._settings["shown"].get(interpreter, {}),
-            "loop_path": self._settings["loop_path"],
-        }
-        return Recipe(
-            interpreter=interpreter,
-            source_root=self._settings["source_root"],
-            settings=settings,
-            blanks=self._settings["blanks"],
-            own_mounts=self._has(Layer.MOUNTS),
-        )
-
-    def _processes_limit(self) -> int | None:
-        """RLIMIT_NPROC counts a user's processes: of use where that is not the host's user."""
-        if self._has(Layer.USER):
-            return blank.PROCESSES
-        return _SHARED_PROCESSES if self._ground.user_namespace else None
 
     def _assign(self, cell: Cell, start: Start, origin: str) -> None:
         cgroup = cell.resources.cgroup
@@ -193,13 +230,9 @@ class Supervisor:
                 data_bytes = start.memory_bytes
             if self._has(Layer.MOUNTS):
                 self._installer.install(cell, start)
-                readable = []
-            else:
-                prefix = interpreters.prefix(self._settings["runtimes"][start.runtime])
-                reads = self._settings["reads"].get(start.runtime, [])
-                readable = [start.code_dir, prefix, *reads]
-                if start.layers_dir:
-                    readable.append(start.layers_dir)
+            readable = [] if self._has(Layer.MOUNTS) else self._engines.readable(start)
+            if start.template:
+                origin = "template"
             # Told before it can speak: whoever hears from an instance knows that it has started.
             told = {"ev": "started", "id": start.id, "origin": origin, "pid": cell.pid}
             self._tell(told | {"meters": list(meters)}, tuple(meters.values()))
@@ -218,18 +251,20 @@ class Supervisor:
 
     def _end(self, start: Start, how: Message) -> None:
         del self._starts[start.id]
+        if start.id in self._templates:
+            self._end_pool(self._templates.pop(start.id)[1])
         self._tell({"ev": "exit", "id": start.id} | how)
 
     # ------------------------------------------------------------ ends
 
-    def _expect(self, cell: Cell, runtime: Runtime) -> None:
+    def _expect(self, cell: Cell, owner: Owner) -> None:
         """A cell begins: learn when all of it has ended."""
         self._cells.add(cell)
         if cell.resources.reaper:
-            cell.resources.reaper.on_end = functools.partial(self._on_end, cell, runtime)
+            cell.resources.reaper.on_end = functools.partial(self._on_end, cell, owner)
 
-    def _admit(self, cell: Cell, runtime: Runtime) -> None:
-        self._children.adopt(cell.pid, functools.partial(self._on_process_end, cell, runtime))
+    def _admit(self, cell: Cell, owner: Owner) -> None:
+        self._children.adopt(cell.pid, functools.partial(self._on_process_end, cell, owner))
         self._forget_strangers()
 
     def _reap(self) -> None:
@@ -238,35 +273,40 @@ class Supervisor:
         self._finish_closing()
 
     def _forget_strangers(self) -> None:
-        if not any(runtime.expects_pids() for runtime in self._runtimes.values()):
+        pools = [engine.runtime for engine in self._engines]
+        pools += [forks for _, forks in self._templates.values()]
+        holders = any(engine.zygote.expects_holders for engine in self._engines)
+        if not holders and not any(pool.expects_pids() for pool in pools):
             self._children.forget_strangers()
 
-    def _on_process_end(self, cell: Cell, runtime: Runtime, end: End) -> None:
+    def _on_process_end(self, cell: Cell, owner: Owner, end: End) -> None:
         cell.end = cell.end or end
         if cell.resources.reaper:
             cell.kill()  # what it has started ends with its namespace; then comes `_on_end`
         else:
-            self._on_end(cell, runtime, end)
+            self._on_end(cell, owner, end)
 
-    def _on_end(self, cell: Cell, runtime: Runtime, end: End) -> None:
+    def _on_end(self, cell: Cell, owner: Owner, end: End) -> None:
         """No process of a cell is left (or, without a pid namespace, not its first one)."""
         cell.end = cell.end or end
         cell.resources.reaper = None
         self._cells.discard(cell)
         start = cell.start
         if start is None:
-            runtime.lost(cell)
+            owner.lost(cell)
             self._bury(cell)
+            return
+        if owner.keep(cell):
             return
         how = self._cause(cell, start)
         self._bury(cell, lambda: self._end(start, how))
 
-    def _abandon(self, cell: Cell, runtime: Runtime) -> None:
+    def _abandon(self, cell: Cell, owner: Owner) -> None:
         """A cell that will not come to be; its process, if there is one, ends for lack of us."""
         if cell.resources.reaper:
             cell.kill()
         else:
-            self._on_end(cell, runtime, END_UNKNOWN)
+            self._on_end(cell, owner, END_UNKNOWN)
 
     def _cause(self, cell: Cell, start: Start) -> Message:
         if cell.failure:
@@ -313,12 +353,8 @@ class Supervisor:
         self._loop.unwatch(self._driver.fileno())
         self._closing = True
         self._leisure.close()
-        for runtime in self._runtimes.values():
-            for cell in runtime.close():
-                if cell.pid:
-                    cell.kill()
-                else:
-                    self._abandon(cell, runtime)
+        for engine in self._engines:
+            self._end_pool(engine.runtime)
         self._resources.close()
         for start in list(self._starts.values()):
             self._stop(start.id)

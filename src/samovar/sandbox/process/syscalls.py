@@ -23,6 +23,7 @@ import select
 import struct
 from typing import Optional
 
+CLONE_VM = 0x00000100
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -30,9 +31,9 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-_CLONE_PARENT = 0x00008000
-_CLONE_CHILD_CLEARTID = 0x00200000
-_CLONE_CHILD_SETTID = 0x01000000
+CLONE_PARENT = 0x00008000
+CLONE_CHILD_CLEARTID = 0x00200000
+CLONE_CHILD_SETTID = 0x01000000
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -58,17 +59,17 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _SIGCHLD = 17
 """What a parent is sent; without it, a child is waited for with __WCLONE only."""
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
+PR_SET_NO_NEW_PRIVS = 38
 _PR_GET_TID_ADDRESS = 40
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
-_NO_CAPABILITIES = bytes(24)
+CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
+NO_CAPABILITIES = bytes(24)
 
 # Since Linux 5.1 new calls have one number on every architecture.
 _NR_OPEN_TREE = 428
@@ -78,6 +79,7 @@ _NR_MOUNT_SETATTR = 442
 
 _MACHINE = os.uname().machine
 _NR_CLONE = 56 if _MACHINE == "x86_64" else 220
+_NR_RSEQ = 334 if _MACHINE == "x86_64" else 293
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -177,7 +179,7 @@ def _prctl(option: int, argument: int = 0) -> None:
 
 def die_with_parent(signal_number: int) -> None:
     """Be sent a signal when the parent dies. `setuid` clears it: call this afterwards."""
-    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    _prctl(PR_SET_PDEATHSIG, signal_number)
 
 
 def adopt_orphans() -> None:
@@ -187,14 +189,14 @@ def adopt_orphans() -> None:
 
 def no_new_privileges() -> None:
     """Make `execve` never grant anything (set-uid, file capabilities), for ever."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def set_dumpable(dumpable: bool) -> None:
     """Whether processes of one's own uid may look into this one, and it owns its /proc files.
 
     `setuid` takes that away, where a plain `execve` would not."""
-    _prctl(_PR_SET_DUMPABLE, int(dumpable))
+    _prctl(PR_SET_DUMPABLE, int(dumpable))
 
 
 def drop_bounding_set() -> None:
@@ -206,8 +208,8 @@ def drop_bounding_set() -> None:
 
 def drop_capabilities() -> None:
     """Give up all capabilities: effective, permitted, inheritable, ambient."""
-    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    _checked(_libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES), "capset")
+    _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    _checked(_libc.capset(CAPABILITY_HEADER, NO_CAPABILITIES), "capset")
 
 
 def close_from(first_fd: int) -> None:
@@ -222,10 +224,41 @@ def has_ended(pidfd: int) -> bool:
     return bool(select.select([pidfd], [], [], 0)[0])
 
 
+def forget_restartable_sequences() -> None:
+    """Have the kernel look for none in this thread's memory any more (rseq(2)): glibc registers
+    where it will, and from then on what is written there can make the thread jump."""
+    try:
+        offset = ctypes.c_ssize_t.in_dll(_libc, "__rseq_offset").value
+        size = ctypes.c_uint.in_dll(_libc, "__rseq_size").value
+    except ValueError:
+        return  # before glibc 2.35
+    for length in (32, size):
+        if _syscall(_NR_RSEQ, _ulong(_libc.pthread_self() + offset), length, 1, 0x53053053) == 0:
+            return
+
+
+def map_space(size: int, executable: int) -> int:
+    """Map so many bytes of memory, with nothing in them, of which the first so many are to be
+    executed; return their address."""
+    readable_writable, private_anonymous = 3, 0x22
+    _libc.mmap.restype = ctypes.c_void_p
+    address = _libc.mmap(
+        None, ctypes.c_size_t(size), readable_writable, private_anonymous, -1, ctypes.c_long(0)
+    )
+    if address == ctypes.c_void_p(-1).value:
+        _checked(-1, "mmap")
+    readable_executable = 5
+    _checked(
+        _libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(executable), readable_executable),
+        "mprotect",
+    )
+    return int(address)
+
+
 # ---------------------------------------------------------------- fork
 
 
-def _thread_id_address() -> int:
+def thread_id_address() -> int:
     """Where glibc keeps this thread's id; 0 where it cannot be found."""
     address = ctypes.c_void_p(0)
     prctl = ctypes.PyDLL(None, use_errno=True).prctl  # own argtypes: this one takes a pointer
@@ -254,10 +287,10 @@ def fork_into(flags: int) -> int:
     """
     global _tid_address
     if not _tid_address:
-        _tid_address = _thread_id_address()
-    flags |= _CLONE_PARENT
+        _tid_address = thread_id_address()
+    flags |= CLONE_PARENT
     if _tid_address:
-        flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     return _checked(_clone(flags, _tid_address), "clone")
 
 

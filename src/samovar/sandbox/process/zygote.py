@@ -8,7 +8,7 @@ single-threaded, and never runs a function's code, so that nothing is in it to b
 
     → {"layers": [...], ...}                                 first message: the settings
     ← {"up": true} | {"failed": reason}
-    → {"seq", "uid", "mark", "cgroups": n, "network"} + fds  fork a blank
+    → {"seq", "uid", "mark", "cgroups": n, "network", "hold"} + fds  fork a blank, or a holder
     ← {"seq", "pid"} | {"seq", "failed": reason}
 
 Every fork shares the zygote's address space layout and hash seed; randomness is fresh (`random`
@@ -29,7 +29,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from samovar.sandbox.process import blank, rootfs
+from samovar.sandbox.process import blank, holder, rootfs
 from samovar.sandbox.process import syscalls as sys_
 
 if TYPE_CHECKING:
@@ -149,6 +149,12 @@ def _serve(
     """Fork a blank, and tell of it."""
     in_between = False
     try:
+        if request["hold"]:
+            pid = sys_.fork_into(0)
+            if pid == 0:
+                holder.hold(isolation, request, fds, loop)
+            _tell(control, {"seq": request["seq"], "pid": pid})
+            return
         if isolation.processes and isolation.user_namespace:
             # There is no way back into a pid namespace outside of our user namespace, so a process
             # in between enters the instance's.

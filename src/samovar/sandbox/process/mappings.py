@@ -1,0 +1,44 @@
+"""What is mapped into a process's memory, as proc(5) tells of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (....) \S+ \S+ (\d+) *(.*)")
+
+
+class _Mapping(NamedTuple):
+    first: int
+    past: int
+    permissions: str
+    inode: int
+    name: str
+
+
+def are_private(pid: int, first: int, past: int) -> bool:
+    """Whether all from `first` up to `past` is memory of its own. Raises `OSError`."""
+    at = first
+    for mapping in _mappings(pid):
+        if mapping.first <= at < min(mapping.past, past):
+            if mapping.permissions[3] != "p" or mapping.inode:
+                return False
+            at = mapping.past
+    return at >= past
+
+
+def shared(pid: int) -> str | None:
+    """A mapping that it can write to and others see: its name. Raises `OSError`."""
+    for mapping in _mappings(pid):
+        if mapping.permissions[3] == "s" and mapping.permissions[1] == "w":
+            return mapping.name or "a mapping without a name"
+    return None
+
+
+def _mappings(pid: int) -> Iterator[_Mapping]:
+    with open(f"/proc/{pid}/maps", errors="replace") as file:
+        for line in file:
+            if found := _MAPPING.match(line):
+                first, past, permissions, inode, name = found.groups()
+                yield _Mapping(int(first, 16), int(past, 16), permissions, int(inode), name.strip())
