@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from samovar.model.mq_brokers import MqBroker, parse_brokers
 from samovar.model.source_hosts import HostRules
+from samovar.model.tuning import KEEP_ALIVE_POLICIES
 
 
 class IsolationMode(StrEnum):
@@ -75,7 +76,12 @@ class Config:
     runtime is new or starts come in such bursts, a few when nothing starts. 0: fork on demand only.
     """
     idle_timeout_s: float = 600.0
-    """An instance that has had nothing to do for so long is stopped."""
+    """An instance that has had nothing to do for so long is stopped (the policy `fixed`)."""
+    keep_alive: str = "fixed"
+    """The policy that decides how long idle instances are kept, of functions without one."""
+    concurrency_target: float = 0.8
+    """Share of the requests that an instance may have at once, from which on another instance is
+    preferred."""
     account_concurrency: int = 1000
     """Invocations at once, over all functions (AWS's default quota)."""
     event_concurrency: int = 64
@@ -200,6 +206,7 @@ class Config:
             ("drain_timeout_s", 0, 3600),
             ("blanks", 0, 1024),
             ("idle_timeout_s", 0.1, 7 * 86400),
+            ("concurrency_target", 0.01, 1),
             ("account_concurrency", 1, 1_000_000),
             ("event_concurrency", 1, 10_000),
             ("events_at_once", 1, 10_000),
@@ -220,6 +227,8 @@ class Config:
                 raise ConfigError(f"{name} must be between {low} and {high}")
         if not _ZONE.fullmatch(self.zone):
             raise ConfigError("zone must be up to 64 letters, digits, dots, dashes, underscores")
+        if self.keep_alive not in KEEP_ALIVE_POLICIES:
+            raise ConfigError(f"keep_alive must be one of {', '.join(KEEP_ALIVE_POLICIES)}")
         for name in ("aws_endpoint", *AWS_ENDPOINTS.values()):
             if (url := getattr(self, name)) and not _is_endpoint(url):
                 raise ConfigError(f"{name} must be a URL like http://127.0.0.1:4566, not {url!r}")

@@ -182,12 +182,14 @@ class Worker(Protocol):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to send exactly one invocation to one instance."""
+    """The right to send exactly one invocation to one instance. It ends with its release."""
 
     instance: InstanceId
     worker: Worker
     version: FunctionVersion
     start: StartReport
+    number: int
+    """No other lease has it."""
 
 
 class Manager(Protocol):
@@ -203,7 +205,8 @@ class Manager(Protocol):
         ...
 
     def release(self, lease: Lease, outcome: Outcome | None) -> None:
-        """Give an instance back; `None` when it is not known whether it can be used again."""
+        """Give an instance back; `None` when it is not known whether it can be used again. A lease
+        that has ended already has no effect."""
         ...
 
     async def prepare(self, version: FunctionVersion) -> None:

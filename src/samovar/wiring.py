@@ -246,6 +246,8 @@ async def _managing(
         idle_timeout_s=config.idle_timeout_s,
         queue_timeout_s=config.queue_timeout_s,
         init_limit_s=init_limit_s,
+        keep_alive=config.keep_alive,
+        concurrency_target=config.concurrency_target,
     )
     async with manager, worker:
         yield manager, worker

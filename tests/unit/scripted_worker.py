@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from samovar.manager.limits import ConcurrencyLedger
-from samovar.manager.manager import PoolManager
+from samovar.manager.manager import FORGET_AFTER_S, PoolManager
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import Initialization, InstanceId, WorkerId
@@ -55,6 +55,7 @@ class ScriptedWorker:
         """Instances that take memory, starting ones included."""
         self.asked: list[InstanceId] = []
         """Every start, in order."""
+        self.initializations: list[Initialization] = []
         self.stopped: list[InstanceId] = []
         self.killed: list[InstanceId] = []
         self.invoked: list[InstanceId] = []
@@ -123,6 +124,7 @@ class ScriptedWorker:
                 ErrorCode.TOO_MANY_REQUESTS, "full", ThrottleReason.ACCOUNT_CONCURRENCY
             )
         self.asked.append(instance)
+        self.initializations.append(initialization)
         self.alive[instance] = version
         try:
             if self.failures:
@@ -177,6 +179,7 @@ async def managing(
     idle_timeout_s: float = 600.0,
     queue_timeout_s: float = 600.0,
     init_limit_s: float = 10.0,
+    forget_after_s: float = FORGET_AFTER_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[PoolManager]:
     """A manager of these workers, for one block."""
@@ -187,6 +190,7 @@ async def managing(
         idle_timeout_s=idle_timeout_s,
         queue_timeout_s=queue_timeout_s,
         init_limit_s=init_limit_s,
+        forget_after_s=forget_after_s,
         monotonic=clock,
     )
     async with manager:
@@ -196,12 +200,13 @@ async def managing(
 def leftovers(manager: PoolManager) -> dict[str, int]:
     """What a manager still keeps of requests and instances; empty when all is over."""
     kept = {
-        "instances": len(manager._origins),
+        "instances": len(manager._instances),
+        "leases": len(manager._leases),
         "requests": len(manager._tickets),
         "in flight": manager._in_flight,
         "counted": manager.ledger.total_in_use,
         "pools": len(manager._pools),
-        "keys": len(manager._keys),
-        "blocked": len(manager._blocked),
+        "functions": len(manager._pools._of),
+        "blocked": len(manager._room.blocked),
     }
     return {what: count for what, count in kept.items() if count}

@@ -279,7 +279,7 @@ async def test_an_instance_that_ends_in_the_moment_of_its_grant_makes_a_lease_th
         (request,) = acquiring(manager)
         await until(lambda: worker.starting)
         worker.come_up()
-        await until(lambda: manager._origins)  # granted; the request does not know it yet
+        await until(lambda: len(manager._instances))  # granted; the request does not know it yet
         worker.ends_by_itself(worker.asked[0])
         lease = await request
         with pytest.raises(PlatformError, match="is not idle here"):

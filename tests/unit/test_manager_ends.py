@@ -7,7 +7,6 @@ import itertools
 
 import pytest
 
-from samovar.manager.manager import FORGET_AFTER_S
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST
 from samovar.model.invocation import ColdCause, Outcome
@@ -168,9 +167,10 @@ async def test_a_busy_instance_never_expires():
 
 async def test_a_function_that_nobody_calls_for_long_is_forgotten():
     clock, worker = Clock(), ScriptedWorker()
-    async with managing(worker, idle_timeout_s=TICK_S, clock=clock) as manager:
+    limits = {"idle_timeout_s": TICK_S, "forget_after_s": TICK_S}
+    async with managing(worker, clock=clock, **limits) as manager:
         manager.release(await manager.acquire(OLD), ANSWER)
-        clock.now += FORGET_AFTER_S
+        clock.now += 2 * TICK_S
         await until(lambda: not leftovers(manager))
         assert (await manager.acquire(OLD)).start.cause is ColdCause.FIRST
 

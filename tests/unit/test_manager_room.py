@@ -77,22 +77,20 @@ async def test_no_more_are_evicted_than_are_needed_and_all_on_one_worker():
         assert len(first.stopped + second.stopped) == 2
 
 
-async def test_a_request_for_a_function_that_is_being_evicted_waits_for_a_new_instance():
+async def test_what_is_made_free_for_a_request_is_not_taken_by_one_that_came_later():
     worker = ScriptedWorker(memory_mib=256)
     async with managing(worker) as manager:
-        old, _ = await warmed(manager, OTHER, SMALL)
+        await warmed(manager, OTHER, SMALL)
         worker.stop_gate = asyncio.Event()
         large = asyncio.create_task(manager.acquire(LARGE))
         await until(lambda: worker.hurried)
-        other = asyncio.create_task(manager.acquire(OTHER))
+        other = asyncio.create_task(manager.acquire(OTHER))  # its instance is being stopped
         await settled()
-        assert not other.done()
         worker.stop_gate.set()
-        # It needs less than is made free, and is quicker; the large one has its turn after it.
-        lease = await other
-        assert lease.instance != old
+        lease = await large
+        assert not other.done()
         manager.release(lease, ANSWER)
-        await large
+        assert (await other).start.cause is ColdCause.EVICTED
 
 
 async def test_nothing_is_evicted_where_that_would_not_make_enough_room():

@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from samovar.manager.pool import Grant, Pool, Reject, Start, Stop
+from samovar.manager.actions import Grant, Reject, Start, Stop
+from samovar.manager.keep_alive import Ages
+from samovar.manager.pool import BEFOREHAND, Pool
+from samovar.model.function import CapacityProvider
 from samovar.model.instance import InstanceState
+from samovar.model.invocation import ColdCause
+from samovar.model.scale import Scale
 from tests.contract.samples import a_version
 
-IDLE_TIMEOUT_S = 10.0
+PLANS = [
+    (Ages(0.0, 10.0),),
+    (Ages(0.0, math.inf),),
+    (),
+    (Ages(5.0, 20.0),),
+    (Ages(0.0, 1.0), Ages(5.0, 20.0), Ages(30.0, 31.0)),
+]
+SCALES = st.builds(
+    Scale,
+    provisioned=st.integers(0, 3),
+    min_instances=st.integers(0, 3),
+    max_instances=st.none() | st.integers(3, 6),
+)
+
+
+class AnyPlan:
+    """A keep-alive policy that says what a test draws."""
+
+    def __init__(self):
+        self.next = PLANS[0]
+
+    def plan(self, now):
+        return self.next
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -20,49 +51,94 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.pool = Pool(a_version())
         self.now = 0.0
         self.numbers = itertools.count(1)
         self.waiting = []
-        self.starts = 0
-        self.busy = set()
-        self.idle = set()
+        self.starts = Counter()
+        self.running = {}
+        """Instance → its requests: those that may get more."""
+        self.provisioned = set()
+        self.leaving = {}
+        """Likewise: those that may not."""
         self.stopping = set()
         self.known_blocked = False
+        self.resting = False
+        self.failures = 0
+        self.retry_at = 0.0
 
-    def perform(self, actions):
-        asked = sum(isinstance(action, Start) for action in actions)
+    @initialize(many=st.sampled_from([(1, 1), (1, 1), (4, 3), (10, 8)]))
+    def begin(self, many):
+        self.hard, self.soft = many
+        provider = CapacityProvider("arn", self.hard) if self.hard > 1 else None
+        self.keep = AnyPlan()
+        version = a_version(capacity_provider=provider)
+        self.pool = Pool(version, self.keep, soft=self.soft)
+
+    @property
+    def _existing(self):
+        return len(self.running) + len(self.leaving) + len(self.stopping)
+
+    def _over_soft(self):
+        return sum(max(0, count - self.soft) for count in self.running.values())
+
+    def _perform(self, actions):
         for action in actions:
             match action:
                 case Grant(ticket, instance):
                     assert ticket == self.waiting.pop(0), "the oldest request is served first"
-                    self.idle.remove(instance)
-                    self.busy.add(instance)
+                    self._takes(instance)
                 case Reject(ticket, _):
                     assert ticket == self.waiting.pop(0)
                 case Stop(instance):
-                    self.idle.discard(instance)
-                    self.busy.discard(instance)
+                    assert not self.running.pop(instance, 0), "nothing is stopped that runs"
+                    assert not self.leaving.pop(instance, 0)
                     assert instance not in self.stopping, "an instance is stopped once"
+                    self.provisioned.discard(instance)
                     self.stopping.add(instance)
-        self.starts += asked
-        assert asked == 0 or self.starts <= len(self.waiting), "never more starts than waiters"
-        assert asked == 0 or not self.known_blocked, "no start while there is no room"
+        for action in actions:
+            if isinstance(action, Start):
+                self._begins(action.cause)
+
+    def _takes(self, instance):
+        better = [i for i, count in self.running.items() if count < self.soft]
+        idle_provisioned = [i for i in self.provisioned if not self.running.get(i, 1)]
+        assert instance in idle_provisioned or not idle_provisioned, "provisioned ones come first"
+        assert self.running[instance] < self.soft or not better, "the soft limit is kept"
+        self.running[instance] += 1
+        assert self.running[instance] <= self.hard
+
+    def _begins(self, cause):
+        assert not self.known_blocked, "no start while there is no room"
+        self.starts[cause] += 1
+        asked = sum(count for why, count in self.starts.items() if why not in BEFOREHAND)
+        if cause not in BEFOREHAND:
+            load = len(self.waiting) + self._over_soft()
+            assert asked <= math.ceil(load / self.soft), "never more starts than waiters need"
+        elif cause is not ColdCause.PREDICTED:
+            assert not self.resting, "what fails is not tried again at once"
+        if self.pool.scale.max_instances is not None:
+            assert self._existing + self.starts.total() <= self.pool.scale.max_instances
+
+    def _start_ends(self, data):
+        cause = data.draw(st.sampled_from(sorted(why for why in self.starts if self.starts[why])))
+        self.starts[cause] -= 1
+        return cause
+
+    starting = precondition(lambda self: self.starts.total())
 
     # ------------------------------------------------------------ requests
 
     @rule()
     def request(self):
-        instance = self.pool.take_idle()
+        instance = self.pool.take_provisioned() or self.pool.take()
         if instance is not None:
             assert not self.waiting
-            self.idle.remove(instance)
-            self.busy.add(instance)
+            self._takes(instance)
             return
-        assert not self.idle
+        assert all(count >= self.soft for count in self.running.values())
         ticket = next(self.numbers)
         self.waiting.append(ticket)
-        self.perform(self.pool.request(ticket))
+        self._perform(self.pool.request(ticket))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -71,123 +147,207 @@ class PoolMachine(RuleBasedStateMachine):
         self.waiting.remove(ticket)
         self.pool.cancel(ticket)
 
-    @rule()
-    def cancel_what_has_ended(self):
-        self.pool.cancel(0)
-
     # ------------------------------------------------------------ starts
 
-    @precondition(lambda self: self.starts)
-    @rule()
-    def started(self):
+    @starting
+    @rule(data=st.data())
+    def started(self, data):
+        cause = self._start_ends(data)
         instance = f"i-{next(self.numbers)}"
-        self.starts -= 1
         self.known_blocked = False
-        self.idle.add(instance)
-        self.perform(self.pool.started(instance, self.now))
+        if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
+            self.failures = 0
+        self.running[instance] = 0
+        if cause is ColdCause.PROVISIONED:
+            self.provisioned.add(instance)
+        self._perform_with_surplus(self.pool.started(instance, cause, self.now))
 
-    @precondition(lambda self: self.starts)
-    @rule()
-    def start_failed(self):
-        self.starts -= 1
+    @starting
+    @rule(data=st.data())
+    def start_failed(self, data):
+        cause = self._start_ends(data)
         waited = len(self.waiting)
-        self.perform(self.pool.start_failed(RuntimeError("no")))
-        assert len(self.waiting) == max(0, waited - 1), "one request pays for one failure"
+        if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
+            self.retry_at = self.retry_at if self.resting else self.now + self._pause_s()
+            self.resting = True
+        self._perform(self.pool.start_failed(cause, RuntimeError("no"), self.now))
+        pays = cause not in BEFOREHAND
+        assert len(self.waiting) == max(0, waited - pays), "one request pays for one failure"
 
-    @precondition(lambda self: self.starts)
-    @rule()
-    def start_blocked(self):
-        self.starts -= 1
-        self.known_blocked = True
-        self.perform(self.pool.start_blocked())
+    def _pause_s(self):
+        self.failures += 1
+        return min(60.0, 2.0 ** (self.failures - 1))
+
+    @starting
+    @rule(data=st.data())
+    def start_blocked(self, data):
+        cause = self._start_ends(data)
+        self.known_blocked |= cause is not ColdCause.PREDICTED
+        self.pool.start_blocked(cause)
 
     @rule()
     def unblock(self):
         self.known_blocked = False
-        self.perform(self.pool.unblock())
+        self._perform(self.pool.unblock())
 
     # ------------------------------------------------------------ instances
 
-    @precondition(lambda self: self.busy)
-    @rule(data=st.data(), survives=st.booleans())
-    def released(self, data, survives):
-        instance = data.draw(st.sampled_from(sorted(self.busy)))
-        if survives:
-            self.busy.remove(instance)
-            self.idle.add(instance)
-        self.perform(self.pool.released(instance, self.now, survives=survives))
+    @precondition(lambda self: any(self.running.values()) or self.leaving)
+    @rule(data=st.data(), survives=st.booleans(), plan=st.sampled_from(PLANS))
+    def released(self, data, survives, plan):
+        self.keep.next = plan
+        busy = {i: count for i, count in self.running.items() if count} | self.leaving
+        instance = data.draw(st.sampled_from(sorted(busy)))
+        if instance in self.leaving:
+            self.leaving[instance] -= 1
+        elif survives:
+            self.running[instance] -= 1
+        else:
+            self._leaves(instance, self.running[instance] - 1)
+        self._perform(self.pool.released(instance, self.now, survives=survives))
 
-    @precondition(lambda self: self.idle | self.busy | self.stopping)
+    def _leaves(self, instance, still):
+        del self.running[instance]
+        self.provisioned.discard(instance)
+        self.leaving[instance] = still
+
+    @precondition(lambda self: self._existing)
     @rule(data=st.data())
     def lost(self, data):
-        instance = data.draw(st.sampled_from(sorted(self.idle | self.busy | self.stopping)))
-        for members in (self.idle, self.busy, self.stopping):
-            members.discard(instance)
-        self.perform(self.pool.lost(instance))
+        everything = [*self.running, *self.leaving, *self.stopping]
+        instance = data.draw(st.sampled_from(sorted(everything)))
+        for members in (self.running, self.leaving):
+            members.pop(instance, None)
+        self.stopping.discard(instance)
+        self.provisioned.discard(instance)
+        self._perform(self.pool.lost(instance))
 
     @rule(survives=st.booleans())
-    def an_instance_that_is_gone_is_released_or_lost_again(self, survives):
-        assert self.pool.released("i-0", self.now, survives=survives) == []
-        self.perform(self.pool.lost("i-0"))
+    def what_has_ended_ends_again(self, survives):
+        self.pool.cancel(0)
+        assert not self.pool.released("i-0", self.now, survives=survives)
+        self._perform(self.pool.lost("i-0"))
 
-    @rule(seconds=st.sampled_from([0.0, 1.0, IDLE_TIMEOUT_S]))
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 10.0, 60.0]))
     def time_passes(self, seconds):
         self.now += seconds
-        self.perform(self.pool.expire(self.now, IDLE_TIMEOUT_S))
-        assert all(self.now - since < IDLE_TIMEOUT_S for since, _ in self.pool.idle_instances())
+        if self.pool.due <= self.now:
+            self.resting = self.resting and self.now < self.retry_at
+            self._perform(self.pool.on_time(self.now))
+            assert self.pool.due > self.now, "what was due is done"
 
-    @precondition(lambda self: self.idle)
+    @precondition(lambda self: 0 in self.running.values())
     @rule()
     def evict(self):
-        _, oldest = self.pool.idle_instances()[0]
-        self.perform(self.pool.evict(oldest))
+        for instance in [i for i, count in self.running.items() if not count]:
+            spare = len(self.running) > self.pool.scale.min_instances
+            may_go = instance not in self.provisioned and spare
+            assert (self.pool.idle_since(instance) is not None) == may_go
+            if may_go:
+                self._perform(self.pool.evict(instance))
+                return
 
     @precondition(lambda self: not self.pool.retired)
     @rule()
     def retire(self):
-        self.perform(self.pool.retire())
+        self._perform(self.pool.retire())
+        self._perform_with_surplus(())
+
+    # ------------------------------------------------------------ what is asked for
+
+    @precondition(lambda self: not self.pool.retired)
+    @rule(scale=SCALES)
+    def ask(self, scale):
+        self.resting, self.failures = False, 0
+        if self.hard > 1:
+            scale = replace(scale, provisioned=0)  # as AWS has it
+        self._perform_with_surplus(self.pool.ask(scale, self.now))
+
+    def _perform_with_surplus(self, actions):
+        """Some provisioned instances that run may be condemned, which no action tells."""
+        for instance in list(self.provisioned):
+            member = self.pool.members.get(instance)
+            if member.leaving and member.running:
+                self._leaves(instance, self.running[instance])
+        for action in actions:
+            if isinstance(action, Grant) and action.instance in self.leaving:
+                self.running[action.instance] = self.leaving.pop(action.instance)
+        self._perform(actions)
 
     # ------------------------------------------------------------ what holds
 
     @invariant()
-    def nobody_waits_while_an_instance_is_idle(self):
-        assert not (self.waiting and self.idle)
+    def nobody_waits_in_vain(self):
+        free = [i for i, count in self.running.items() if count < self.hard]
+        assert not (self.waiting and free)
+
+        if not self.waiting or self.known_blocked:
+            return
+        asked = sum(count for why, count in self.starts.items() if why not in BEFOREHAND)
+        most = self.pool.scale.max_instances
+        full = most is not None and self._existing + self.starts.total() >= most
+        assert full or asked >= math.ceil(len(self.waiting) / self.soft)
 
     @invariant()
-    def nobody_who_waits_is_forgotten(self):
-        assert self.known_blocked or self.starts >= len(self.waiting)
+    def what_is_asked_for_is_there_or_under_way(self):
+        most = self.pool.scale.max_instances
+        full = most is not None and self._existing + self.starts.total() >= most
+        if self.known_blocked or self.resting or full:
+            return
+        coming = self.starts[ColdCause.PROVISIONED]
+        assert len(self.provisioned) + coming >= self.pool.scale.provisioned
+        assert len(self.running) + self.starts.total() >= self.pool.scale.min_instances
 
     @invariant()
-    def a_retired_pool_keeps_nothing_idle(self):
-        assert not (self.pool.retired and self.idle)
+    def provisioned_concurrency_is_told_truly(self):
+        progress = self.pool.progress()
+        assert progress.requested == self.pool.scale.provisioned
+        assert progress.allocated == len(self.provisioned) <= self.pool.scale.provisioned
+        idle = sum(not self.running[instance] for instance in self.provisioned)
+        assert progress.available == idle
 
     @invariant()
     def the_pool_counts_what_there_is(self):
-        pool = self.pool
-        assert (pool.waiting, pool.starting, pool.idle) == (
+        pool, idle = self.pool, sum(not count for count in self.running.values())
+        assert not (pool.retired and idle), "a retired pool keeps nothing idle"
+        assert (len(pool.tickets), pool.starting, pool.members.idle) == (
             len(self.waiting),
-            self.starts,
-            len(self.idle),
+            self.starts.total(),
+            idle,
         )
-        assert pool.count(InstanceState.IDLE) == len(self.idle)
-        assert pool.count(InstanceState.BUSY) == len(self.busy)
-        assert pool.count(InstanceState.STOPPING) == len(self.stopping)
-        assert pool.empty == (not (self.waiting or self.starts or self.everything))
-        assert pool.blocked == (self.known_blocked and bool(self.waiting))
-
-    @property
-    def everything(self):
-        return self.idle | self.busy | self.stopping
+        count = pool.members.count
+        assert count(InstanceState.IDLE) == idle
+        busy = len(self.running) - idle + len(self.leaving)
+        assert count(InstanceState.BUSY) == busy
+        assert count(InstanceState.STOPPING) == len(self.stopping)
+        if pool.empty:
+            assert not (self.waiting or self.starts.total() or self._existing)
+        assert pool.blocked == self.known_blocked
 
     def teardown(self):
+        if not hasattr(self, "pool"):
+            return
+        self._perform(self.pool.retire())
+        self._perform_with_surplus(())
         self.unblock()
-        while self.starts:
-            self.start_failed()
+        while self.starts.total():
+            cause = next(why for why in self.starts if self.starts[why])
+            self.starts[cause] -= 1
+            self._perform(self.pool.start_failed(cause, RuntimeError("no"), self.now))
+        assert not self.waiting or self.running or self.leaving or self.stopping
+        for instance in [*self.running, *self.leaving, *self.stopping]:
+            for members in (self.running, self.leaving):
+                members.pop(instance, None)
+            self.stopping.discard(instance)
+            self._perform(self.pool.lost(instance))
+        while self.starts.total():
+            cause = next(why for why in self.starts if self.starts[why])
+            self.starts[cause] -= 1
+            self._perform(self.pool.start_failed(cause, RuntimeError("no"), self.now))
         assert not self.waiting, "every request has ended"
-        for instance in self.everything:
-            self.perform(self.pool.lost(instance))
         assert self.pool.empty
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestPool.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPool = pytest.mark.timeout(120)(TestPool)

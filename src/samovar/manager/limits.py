@@ -2,8 +2,9 @@
 
 AWS (https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html): a function with
 reserved concurrency may use that much and no more, and what is reserved is taken from what all
-the others share. A request counts from the moment it is admitted until it has been answered,
-waiting included.
+the others share. Provisioned concurrency is taken from the function's reserved concurrency, or,
+where it has none, from what is shared, used or not. A request that no provisioned instance serves
+counts as *on demand*, from the moment it is admitted until it has been answered, waiting included.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class ConcurrencyLedger:
         self._in_use: dict[FunctionId, int] = {}
         self._total_in_use = 0
         self._unreserved_in_use = 0
+        self._provisioned: dict[FunctionId, dict[str, int]] = {}
+        self._total_provisioned = 0
+        self._unreserved_provisioned = 0
 
     @property
     def unreserved_limit(self) -> int:
@@ -35,28 +39,37 @@ class ConcurrencyLedger:
 
     @property
     def total_in_use(self) -> int:
-        """Requests of all functions that have been admitted and not yet answered."""
+        """Requests on demand of all functions that have been admitted and not yet answered."""
         return self._total_in_use
 
     def in_use(self, function: FunctionId) -> int:
-        """Requests of a function that have been admitted and not yet answered."""
+        """Likewise of one function."""
         return self._in_use.get(function, 0)
 
     def reserved(self, function: FunctionId) -> int | None:
         """A function's reserved concurrency; None: it has none."""
         return self._reserved.get(function)
 
+    def provisioned(self, function: FunctionId) -> int:
+        """Provisioned concurrency of all versions of a function together."""
+        versions = self._provisioned.get(function)
+        return sum(versions.values()) if versions else 0
+
+    # ------------------------------------------------------------ requests
+
     def admit(self, function: FunctionId) -> None:
-        """Count one request in, or raise TOO_MANY_REQUESTS with AWS's reason."""
+        """Count one request on demand in, or raise TOO_MANY_REQUESTS with AWS's reason."""
         in_use = self._in_use.get(function, 0)
-        reserved = self._reserved.get(function)
-        if reserved is not None and in_use >= reserved:
-            raise _throttled(ThrottleReason.RESERVED_CONCURRENCY)
-        if reserved is None and self._unreserved_in_use >= self.unreserved_limit:
-            raise _throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
-        if self._total_in_use >= self.account_limit:
+        reserved = self._reserved.get(function) if self._reserved else None
+        if reserved is None:
+            shared = self._unreserved_in_use + self._unreserved_provisioned
+            if shared >= self.unreserved_limit:
+                raise throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+        elif in_use + self.provisioned(function) >= reserved:
+            raise throttled(ThrottleReason.RESERVED_CONCURRENCY)
+        if self._total_in_use + self._total_provisioned >= self.account_limit:
             # What was just reserved may still be in use by the others.
-            raise _throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+            raise throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
         if reserved is None:
             self._unreserved_in_use += 1
         self._total_in_use += 1
@@ -73,28 +86,78 @@ class ConcurrencyLedger:
         if function not in self._reserved:
             self._unreserved_in_use -= 1
 
+    # ------------------------------------------------------------ reserved
+
     def reserve(self, function: FunctionId, limit: int | None) -> None:
         """Set or (None) remove a reservation; requests in flight move with it."""
-        moved = self._in_use.get(function, 0)
+        moved, provisioned = self._in_use.get(function, 0), self.provisioned(function)
         if function in self._reserved:
             self._reserved_sum -= self._reserved.pop(function)
             self._unreserved_in_use += moved
+            self._unreserved_provisioned += provisioned
         if limit is not None:
             self._reserved[function] = limit
             self._reserved_sum += limit
             self._unreserved_in_use -= moved
+            self._unreserved_provisioned -= provisioned
 
     def check_reservation(self, function: FunctionId, limit: int) -> None:
-        """Raise INVALID_PARAMETER where a reservation would leave too little for the others."""
-        others = self._reserved_sum - self._reserved.get(function, 0)
-        minimum = min(UNRESERVED_MINIMUM, self.account_limit)
-        if limit > 0 and self.account_limit - others - limit < minimum:
+        """Raise INVALID_PARAMETER where a reservation would leave too little for the others, or
+        for what the function has provisioned."""
+        provisioned = self.provisioned(function)
+        if limit < provisioned:
             raise PlatformError(
                 ErrorCode.INVALID_PARAMETER,
-                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"ReservedConcurrentExecutions {limit} should not be lower than function's total "
+                f"provisioned concurrency [{provisioned}].",
+            )
+        own = self._reserved.get(function, provisioned)
+        taken = self._reserved_sum + self._unreserved_provisioned - own + limit
+        self._check_minimum(taken, limit > own, "ReservedConcurrentExecutions")
+
+    # ------------------------------------------------------------ provisioned
+
+    def provision(self, function: FunctionId, version: str, count: int) -> None:
+        """Set a version's provisioned concurrency; requests in flight stay what they are.
+
+        Raises INVALID_PARAMETER where the function's reservation does not have so much, or where
+        too little would be left for the others; nothing has changed then."""
+        versions = self._provisioned.get(function, {})
+        change = count - versions.get(version, 0)
+        if change > 0:
+            self._check_provision(function, change)
+        if count:
+            self._provisioned.setdefault(function, {})[version] = count
+        elif version in versions:
+            del versions[version]
+            if not versions:
+                del self._provisioned[function]
+        self._total_provisioned += change
+        if function not in self._reserved:
+            self._unreserved_provisioned += change
+
+    def _check_provision(self, function: FunctionId, more: int) -> None:
+        reserved = self._reserved.get(function)
+        if reserved is None:
+            taken = self._reserved_sum + self._unreserved_provisioned + more
+            self._check_minimum(taken, True, "ConcurrentExecutions")
+        elif self.provisioned(function) + more > reserved:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER,
+                "Requested Provisioned Concurrency should not be greater than the "
+                "reservedConcurrentExecution for function",
+            )
+
+    def _check_minimum(self, taken: int, grows: bool, what: str) -> None:
+        minimum = min(UNRESERVED_MINIMUM, self.account_limit)
+        if grows and self.account_limit - taken < minimum:
+            raise PlatformError(
+                ErrorCode.INVALID_PARAMETER,
+                f"Specified {what} for function decreases account's "
                 f"UnreservedConcurrentExecution below its minimum value of [{minimum}].",
             )
 
 
-def _throttled(reason: ThrottleReason) -> PlatformError:
+def throttled(reason: ThrottleReason) -> PlatformError:
+    """AWS's answer over a limit."""
     return PlatformError(ErrorCode.TOO_MANY_REQUESTS, "Rate Exceeded.", reason)

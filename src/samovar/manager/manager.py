@@ -1,58 +1,70 @@
 """The Manager: performs what pools decide.
 
-The way of one request: `acquire` counts it against the limits, takes an idle instance or queues a
-ticket, and waits for the pool to grant one; `release` gives the instance back. Each start runs as
-a task of its own (`_start`), so a request is never tied to the start that it caused: whichever
-instance is free first takes it (invariant 1).
+The way of one request: `acquire` takes a provisioned instance, or counts the request against the
+limits and takes an idle instance or queues a ticket, and waits for the pool to grant one;
+`release` gives the instance back. Each start runs as a task of its own (`_start`), so a request is
+never tied to the start that it caused: whichever instance is free first takes it (invariant 1).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from msgspec import structs
-
-from samovar.manager.eviction import Idle, victims
+from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
+from samovar.manager.alarm import Alarm
+from samovar.manager.eviction import Victim
+from samovar.manager.functions import Functions
+from samovar.manager.instances import Instances, NoRoomError, Origin, with_queueing
 from samovar.manager.limits import ConcurrencyLedger
-from samovar.manager.needs import need_of
-from samovar.manager.pool import Action, Grant, Pool, PoolKey, Reject, Start, Stop, Ticket
-from samovar.manager.refusals import check_it_could_ever_fit, no_capacity, shutting_down
-from samovar.model.errors import ErrorCode, PlatformError
-from samovar.model.function import FunctionId, FunctionVersion, VersionKey
-from samovar.model.instance import InstanceId, WorkerId
-from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport, Timing
-from samovar.model.scale import Provisioned, Scale
+from samovar.manager.policies import policy_named
+from samovar.manager.pool import BEFOREHAND, Pool, PoolKey
+from samovar.manager.pools import Pools
+from samovar.manager.refusals import check_scale, shutting_down
+from samovar.manager.room import Room
+from samovar.model.errors import PlatformError
+from samovar.model.function import LATEST, FunctionId, FunctionVersion, VersionKey
+from samovar.model.instance import InstanceId
+from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport
+from samovar.model.scale import Provisioned, ProvisionedStatus, Scale
 from samovar.model.tuning import Tuning
-from samovar.ports import InitFailedError, Lease, Placement, Worker, WorkerStatus
+from samovar.ports import InitFailedError, Lease, Placement, Worker
 from samovar.telemetry.log import get_logger
 
 log = get_logger("manager")
 
 FORGET_AFTER_S = 3600.0
-"""A pool that has been empty for so long is forgotten, and with it why its last instance ended.
-A tenant's is forgotten at once: there may be any number of them."""
-
-
-@dataclass(slots=True)
-class _Origin:
-    """Where an instance runs, and how it began (told to the first request that it takes)."""
-
-    worker_id: WorkerId
-    worker: Worker
-    pool: Pool
-    first: StartReport | None
-
-
-Granted = tuple[InstanceId, _Origin, float]
-"""An instance, its origin, and when it was granted."""
+"""See `Pools`."""
+ROUND_S = 1.0
+"""Between two looks at workers where nothing has happened."""
+TIMER_RESOLUTION_S = 0.001
 
 WARM = StartReport(cause=None)
+
+
+class _Granted(NamedTuple):
+    """What a request that has waited gets."""
+
+    instance: InstanceId
+    origin: Origin
+    at: float
+    report: StartReport | None
+    provisioned: bool
+
+
+class _Held(NamedTuple):
+    """What a lease stands for."""
+
+    instance: InstanceId
+    pool: Pool
+    on_demand: bool
+    """It counts against the limits."""
 
 
 class PoolManager:
@@ -67,37 +79,44 @@ class PoolManager:
         idle_timeout_s: float,
         queue_timeout_s: float,
         init_limit_s: float = INIT_LIMIT_S,
+        keep_alive: str = "fixed",
+        concurrency_target: float = 0.8,
+        forget_after_s: float = FORGET_AFTER_S,
+        round_s: float = ROUND_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = {worker.status().id: worker for worker in workers}
-        self._placement = placement
         self.ledger = ledger
-        self._idle_timeout_s = idle_timeout_s
         self._queue_timeout_s = queue_timeout_s
         self._init_limit_s = init_limit_s
+        self._round_s = round_s
         self._monotonic = monotonic
-        self._pools: dict[PoolKey, Pool] = {}
-        self._keys: dict[tuple[FunctionId, str], set[PoolKey]] = {}
-        self._origins: dict[InstanceId, _Origin] = {}
-        self._tickets: dict[Ticket, asyncio.Future[Granted]] = {}
+        named = functools.partial(policy_named, idle_timeout_s=idle_timeout_s)
+        self._functions = Functions(named, keep_alive, concurrency_target)
+        self._pools = Pools(self._functions, forget_after_s)
+        self._room = Room(self._workers, placement, self._make_room)
+        self._instances = Instances(self._workers, self._room, self._functions, monotonic)
+        self._tickets: dict[Ticket, asyncio.Future[_Granted]] = {}
+        self._leases: dict[int, _Held] = {}
         self._numbers = itertools.count(1)
         self._tasks = asyncio.TaskGroup()
-        self._closing = asyncio.Event()
+        self._alarm = Alarm(self._on_time, monotonic)
+        self._next_round = Alarm(self._go_round, monotonic)
         self._at_rest = asyncio.Event()
-        self._blocked: set[Pool] = set()
         self._in_flight = 0
         self._draining = False
         for worker in workers:
-            worker.on_exit(self._instance_exited)
+            worker.on_exit(self._gone)
 
     async def __aenter__(self) -> PoolManager:
         await self._tasks.__aenter__()
-        self._tasks.create_task(self._expire_idle(), name="expire-idle")
+        self._next_round.set(self._monotonic() + self._round_s)
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        self._closing.set()
         await self._tasks.__aexit__(None, None, None)
+        self._alarm.cancel()
+        self._next_round.cancel()
 
     # ------------------------------------------------------------ the port
 
@@ -105,39 +124,32 @@ class PoolManager:
         """See `ports.Manager`."""
         if self._draining:
             raise shutting_down()
-        self.ledger.admit(version.id)
+        now = self._monotonic()
+        pool = self._pools.get(PoolKey(version.key, tenant))
+        instance = pool.take_provisioned() if pool is not None else None
+        on_demand = instance is None
+        if on_demand:
+            self.ledger.admit(version.id)
+            pool = pool or self._pools.make(version, tenant, now)
+            instance = pool.take()
+        assert pool is not None
         self._in_flight += 1
-        try:
-            pool = self._pools.get(PoolKey(version.key, tenant)) or self._new_pool(version, tenant)
-            instance = pool.take_idle()
-            if instance is not None:
-                return self._lease(instance, self._origins[instance])
-            return await self._wait(pool)
-        except BaseException:
-            self._finished(version.id)
-            raise
+        pool.keep.arrived(now, cold=instance is None)
+        if instance is None:
+            return await self._wait(pool, now)
+        origin = self._instances[instance]
+        report, origin.first = origin.first, None
+        return self._lease(pool, instance, origin, report or WARM, on_demand=on_demand)
 
     def release(self, lease: Lease, outcome: Outcome | None) -> None:
-        """See `ports.Manager`."""
+        """See `ports.Manager`. Of a lease that has ended already, it does nothing."""
+        held = self._leases.pop(lease.number, None)
+        if held is None:
+            return
         if outcome is not None and outcome.pending:
-            self._tasks.create_task(self._release_when_idle(lease))
+            self._tasks.create_task(self._release_when_idle(lease.worker, held))
         else:
-            self._give_back(lease, survives=outcome is not None and outcome.instance_survives)
-
-    async def _release_when_idle(self, lease: Lease) -> None:
-        survives = False
-        try:
-            survives = await lease.worker.await_idle(lease.instance)
-        except Exception:
-            log.exception("an instance is not known to be idle", instance=lease.instance)
-        finally:
-            self._give_back(lease, survives=survives)
-
-    def _give_back(self, lease: Lease, *, survives: bool) -> None:
-        self._finished(lease.version.id)
-        origin = self._origins.get(lease.instance)
-        if origin is not None:  # else it has ended by itself meanwhile
-            self._release(origin.pool, lease.instance, survives=survives)
+            self._give_back(held, survives=outcome is not None and outcome.instance_survives)
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Manager`. Every worker that could run it gets ready."""
@@ -146,20 +158,25 @@ class PoolManager:
                 await worker.prepare(version)
 
     def supersede(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
-        """See `ports.Manager`."""
-        for key in list(self._keys.get((function, version), ())):
-            if key.version != current:
-                pool = self._pools[key]
+        """See `ports.Manager`. What was asked for of those instances is not kept any more."""
+        provisioned = 0
+        for pool in self._pools.of(function, version):
+            if pool.key.version == current:
+                provisioned += pool.scale.provisioned
+            else:
                 self._perform(pool, pool.retire())
+        self.ledger.provision(function, version, provisioned)
+        if current is None and version == LATEST:
+            self._functions.forget(function)
 
     def renew(self, version: FunctionVersion) -> None:
         """See `ports.Manager`. What waits already is still served by the old pools."""
-        for key in list(self._keys.get((version.id, version.version), ())):
-            if key.version == version.key:
-                old = self._pools[key]
-                new = self._pools[key] = Pool(version, key.tenant, ColdCause.FORCED)
-                new.last_used_at = self._monotonic()
+        for old in self._pools.of(version.id, version.version):
+            if old.key.version == version.key:
+                now, scale = self._monotonic(), old.scale
+                new = self._pools.make(version, old.key.tenant, now, ColdCause.FORCED)
                 self._perform(old, old.retire())
+                self._perform(new, new.ask(scale, now))
 
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
         """See `ports.Manager`. Raises INVALID_PARAMETER where the others would get too little."""
@@ -168,13 +185,27 @@ class PoolManager:
         self.ledger.reserve(function, limit)
 
     def set_scale(self, version: FunctionVersion, scale: Scale) -> None:
-        raise NotImplementedError
+        """See `ports.Manager`. It holds for exactly this code and configuration, until that is
+        superseded."""
+        check_scale(version, scale)
+        pool, now = self._pools.get(PoolKey(version.key, None)), self._monotonic()
+        self.ledger.provision(version.id, version.version, scale.provisioned)
+        if pool is None and scale != Scale():
+            pool = self._pools.make(version, None, now)
+        if pool is not None:
+            self._perform(pool, pool.ask(scale, now))
 
     def provisioned(self, version: FunctionVersion) -> Provisioned:
-        raise NotImplementedError
+        """See `ports.Manager`."""
+        pool = self._pools.get(PoolKey(version.key, None))
+        return pool.progress() if pool else Provisioned(0, 0, 0, ProvisionedStatus.READY)
 
     def tune(self, function: FunctionId, tuning: Tuning) -> None:
-        raise NotImplementedError
+        """See `ports.Manager`. Raises INVALID_PARAMETER for a policy that there is not."""
+        state = self._functions.tune(function, tuning)
+        for pool in self._pools.of(function):
+            soft = state.soft_limit(pool.version, self._functions.concurrency_target)
+            self._perform(pool, pool.tune(state.keep, soft))
 
     async def drain(self, timeout_s: float) -> None:
         """See `ports.Manager`. Instances are stopped by their workers, afterwards."""
@@ -190,47 +221,73 @@ class PoolManager:
 
     # ------------------------------------------------------------ waiting
 
-    async def _wait(self, pool: Pool) -> Lease:
+    async def _wait(self, pool: Pool, asked: float) -> Lease:
         ticket = Ticket(next(self._numbers))
-        future: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Granted] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = future
-        asked = self._monotonic()
-        granted: Granted | None = None
+        granted: _Granted | None = None
         try:
             self._perform(pool, pool.request(ticket))
             if not await _done_within(self._queue_timeout_s, future) and not pool.blocked:
                 # An init phase is under way; it has a bound of its own, and ends within it.
                 await _done_within(self._init_limit_s + pool.version.timeout_s, future)
             if not future.done():
-                raise no_capacity(pool)
+                raise self._room.no_capacity(pool)
             granted = future.result()
         finally:
-            if granted is None:
-                self._abandon(pool, ticket, future)
             del self._tickets[ticket]
-        instance, origin, at = granted
-        return self._lease(instance, origin, waited_ms=(at - asked) * 1e3)
+            if granted is None:
+                self._finished(pool, on_demand=True)
+                self._abandon(pool, ticket, future)
+        instance, origin, at, first, provisioned = granted
+        if provisioned:
+            self.ledger.done(pool.version.id)
+        report = with_queueing(first or WARM, (at - asked) * 1e3)
+        return self._lease(pool, instance, origin, report, on_demand=not provisioned)
 
-    def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[Granted]) -> None:
+    def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[_Granted]) -> None:
         """Take a request out of the queue, or give back what it was granted a moment ago."""
         pool.cancel(ticket)
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._release(pool, future.result()[0], survives=True)
-        self._forget_if_done(pool)
+            granted = future.result()
+            granted.origin.first = granted.report
+            self._release(pool, granted.instance, survives=True)
+        self._settle(pool)
 
-    def _lease(self, instance: InstanceId, origin: _Origin, waited_ms: float = 0.0) -> Lease:
-        report, origin.first = origin.first or WARM, None
-        if waited_ms:
-            spent = report.timing
-            queue_ms = max(0.0, waited_ms - spent.place_ms - spent.start_ms - spent.init_ms)
-            report = structs.replace(report, timing=structs.replace(spent, queue_ms=queue_ms))
-        return Lease(instance, origin.worker, origin.pool.version, report)
+    def _lease(
+        self,
+        pool: Pool,
+        instance: InstanceId,
+        origin: Origin,
+        report: StartReport,
+        *,
+        on_demand: bool,
+    ) -> Lease:
+        number = next(self._numbers)
+        self._leases[number] = _Held(instance, pool, on_demand)
+        return Lease(instance, origin.worker, pool.version, report, number)
+
+    async def _release_when_idle(self, worker: Worker, held: _Held) -> None:
+        survives = False
+        try:
+            survives = await worker.await_idle(held.instance)
+        except Exception:
+            log.exception("an instance is not known to be idle", instance=held.instance)
+        finally:
+            self._give_back(held, survives=survives)
+
+    def _give_back(self, held: _Held, *, survives: bool) -> None:
+        self._finished(held.pool, on_demand=held.on_demand)
+        self._release(held.pool, held.instance, survives=survives)
 
     def _release(self, pool: Pool, instance: InstanceId, *, survives: bool) -> None:
-        self._perform(pool, pool.released(instance, self._monotonic(), survives=survives))
+        actions = pool.released(instance, self._monotonic(), survives=survives)
+        if actions or self._room.blocked or pool.due < pool.armed_for:
+            self._perform(pool, actions)
 
-    def _finished(self, function: FunctionId) -> None:
-        self.ledger.done(function)
+    def _finished(self, pool: Pool, *, on_demand: bool) -> None:
+        if on_demand:
+            self.ledger.done(pool.version.id)
         self._in_flight -= 1
         if not self._in_flight:
             self._at_rest.set()
@@ -242,156 +299,95 @@ class PoolManager:
         while queue:
             match queue.popleft():
                 case Grant(ticket, instance):
-                    future, now = self._tickets[ticket], self._monotonic()
-                    if future.done():  # the request went away in this very turn of the loop
-                        queue.extend(pool.released(instance, now, survives=True))
-                    else:
-                        future.set_result((instance, self._origins[instance], now))
+                    queue.extend(self._grant(pool, ticket, instance))
                 case Reject(ticket, error):
-                    future = self._tickets[ticket]
-                    if not future.done():
+                    future = self._tickets.get(ticket)
+                    if future is not None and not future.done():
                         future.set_exception(error)
                 case Start(cause):
-                    self._tasks.create_task(self._start(pool, cause))
+                    if cause not in BEFOREHAND or not self._draining:
+                        self._tasks.create_task(self._start(pool, cause))
                 case Stop(instance):
-                    self._tasks.create_task(self._stop(pool, instance))
-        if self._blocked and pool.idle:
+                    self._tasks.create_task(self._stop(instance))
+        if self._room.blocked and pool.members.idle:
             self._room_came_free()  # what is idle may be evicted
-        self._forget_if_done(pool)
+        self._settle(pool)
+
+    def _settle(self, pool: Pool) -> None:
+        self._pools.settle(pool, self._monotonic())
+        if pool.empty:
+            self._room.blocked.discard(pool)
+        self._alarm.set(self._pools.timers.next_at)
+
+    def _grant(self, pool: Pool, ticket: Ticket, instance: InstanceId) -> Sequence[Action]:
+        future, now = self._tickets.get(ticket), self._monotonic()
+        if future is None or future.done():  # the request went away in this turn of the loop
+            return pool.released(instance, now, survives=True)
+        origin = self._instances[instance]
+        report, origin.first = origin.first, None
+        provisioned = pool.members.is_provisioned(instance)
+        future.set_result(_Granted(instance, origin, now, report, provisioned))
+        return ()
 
     async def _start(self, pool: Pool, cause: ColdCause) -> None:
-        if pool.known_blocked:
-            return self._block(pool)
-        begun = self._monotonic()
-        instance = InstanceId(f"i-{next(self._numbers):08x}")
+        if pool.blocked and cause is not ColdCause.PREDICTED:
+            return self._block(pool, cause)
         try:
-            worker_id = await self._place(pool.version)
-            if worker_id is None:
-                return self._block(pool)
-            placed = self._monotonic()
-            worker = self._workers[worker_id]
-            started = await worker.start(instance, pool.version)
+            origin = await self._instances.start(pool, cause)
+        except NoRoomError:
+            return self._block(pool, cause)
         except (InitFailedError, PlatformError) as error:
-            if isinstance(error, PlatformError) and error.code is ErrorCode.TOO_MANY_REQUESTS:
-                return self._block(pool)
-            self._perform(pool, pool.start_failed(error))
+            self._perform(pool, pool.start_failed(cause, error, self._monotonic()))
             return self._room_came_free()
-        except Exception as error:
-            log.exception("start of an instance failed", function=pool.version.arn)
-            failure = PlatformError(ErrorCode.SERVICE, f"The instance could not start: {error}")
-            self._perform(pool, pool.start_failed(failure))
-            return self._room_came_free()
-        timing = Timing(0.0, (placed - begun) * 1e3, started.start_ms, started.init_ms)
-        report = StartReport(cause, started.origin, timing)
-        self._origins[instance] = _Origin(worker_id, worker, pool, report)
-        return self._perform(pool, pool.started(instance, self._monotonic()))
+        self._perform(pool, pool.started(origin.instance, cause, self._monotonic()))
+        if cause in BEFOREHAND:
+            origin.first = None  # whoever takes it from now on finds it warm
+        return None
 
-    async def _stop(self, pool: Pool, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
-        origin = self._origins.get(instance)
-        if origin is not None:  # else it has ended by itself meanwhile
-            try:
-                await origin.worker.stop(instance, in_a_hurry=in_a_hurry)
-            except Exception:  # the worker still counts it; there is nothing more to do here
-                log.exception("an instance could not be stopped", instance=instance)
-            self._instance_gone(pool, instance)
+    async def _stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
+        await self._instances.stop(instance, in_a_hurry=in_a_hurry)
+        self._gone(instance)
 
-    def _instance_exited(self, instance: InstanceId) -> None:
-        origin = self._origins.get(instance)
-        if origin is not None:
-            self._instance_gone(origin.pool, instance)
-
-    def _instance_gone(self, pool: Pool, instance: InstanceId) -> None:
-        if self._origins.pop(instance, None) is None:
-            return
-        self._perform(pool, pool.lost(instance))
-        self._room_came_free()
+    def _gone(self, instance: InstanceId) -> None:
+        pool = self._instances.gone(instance)
+        if pool is not None:
+            self._perform(pool, pool.lost(instance))
+            self._room_came_free()
 
     # ------------------------------------------------------------ room
 
-    async def _place(self, version: FunctionVersion) -> WorkerId | None:
-        """Find a worker with room, stopping the longest idle instances of any function if need
-        be. None: there is none, and stopping what is idle would not make enough."""
-        need = need_of(version)
-        while True:
-            statuses = self._statuses()
-            chosen = self._placement.place(need)
-            if chosen is not None:
-                return chosen
-            check_it_could_ever_fit(need, statuses)
-            leaving = victims(need, statuses, self._idle())
-            if not leaving:
-                return None
-            async with asyncio.TaskGroup() as stops:
-                for victim in leaving:
-                    pool = self._origins[victim].pool
-                    pool.evict(victim)
-                    stops.create_task(self._stop(pool, victim, in_a_hurry=True))
+    async def _make_room(self, leaving: Sequence[Victim]) -> None:
+        async with asyncio.TaskGroup() as stops:
+            for worth, instance, pool in leaving:
+                pool.keep.evicted(worth)
+                for _ in pool.evict(instance):
+                    stops.create_task(self._stop(instance, in_a_hurry=True))
 
-    def _idle(self) -> Iterator[Idle]:
-        for pool in self._pools.values():
-            for since, instance in pool.idle_instances():
-                where = self._origins[instance].worker_id
-                yield Idle(since, instance, where, pool.version.memory_mib)
-
-    def _block(self, pool: Pool) -> None:
-        self._perform(pool, pool.start_blocked())
-        self._blocked.add(pool)
+    def _block(self, pool: Pool, cause: ColdCause) -> None:
+        pool.start_blocked(cause)
+        if pool.blocked:
+            self._room.blocked.add(pool)
+        self._perform(pool, ())
 
     def _room_came_free(self) -> None:
-        """Let those start that now could: not all, or each release of a busy function would make
-        every waiting request of every blocked one try in vain."""
-        statuses = self._statuses() if self._blocked else []
-        for pool in list(self._blocked):
-            need = need_of(pool.version)
-            room = bool(self._placement.place(need) or victims(need, statuses, self._idle()))
-            if room and pool in self._blocked:
-                self._blocked.discard(pool)
-                self._perform(pool, pool.unblock())
+        for pool in self._room.could_start(self._monotonic()):
+            self._perform(pool, pool.unblock())
 
-    def _statuses(self) -> list[WorkerStatus]:
-        statuses = [worker.status() for worker in self._workers.values()]
-        for status in statuses:
-            self._placement.observe(status)
-        return statuses
+    # ------------------------------------------------------------ time
 
-    # ------------------------------------------------------------ pools
+    def _on_time(self) -> None:
+        now = self._monotonic()
+        for pool in self._pools.timers.due(now):
+            self._perform(pool, pool.on_time(now) if pool.due <= now else ())
+        self._alarm.set(self._pools.timers.next_at)
 
-    def _new_pool(self, version: FunctionVersion, tenant: str | None) -> Pool:
-        pool = Pool(version, tenant)
-        self._pools[pool.key] = pool
-        pool.last_used_at = self._monotonic()
-        self._keys.setdefault((version.id, version.version), set()).add(pool.key)
-        return pool
-
-    def _forget_if_done(self, pool: Pool) -> None:
-        if pool.retired and pool.empty:
-            self._forget(pool)
-
-    def _forget(self, pool: Pool) -> None:
-        version = pool.version
-        self._blocked.discard(pool)
-        if self._pools.get(pool.key) is not pool:
-            return
-        del self._pools[pool.key]
-        keys = self._keys[version.id, version.version]
-        keys.discard(pool.key)
-        if not keys:
-            del self._keys[version.id, version.version]
-
-    async def _expire_idle(self) -> None:
-        interval_s = min(1.0, self._idle_timeout_s / 2)
-        while not self._closing.is_set():
-            now = self._monotonic()
-            for pool in list(self._pools.values()):
-                self._perform(pool, pool.expire(now, self._idle_timeout_s))
-                keep_s = FORGET_AFTER_S if pool.key.tenant is None else 0.0
-                if pool.empty and now - pool.last_used_at >= keep_s:
-                    self._forget(pool)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
-                    await self._closing.wait()
+    def _go_round(self) -> None:
+        self._room.look_around()
+        if self._room.blocked:
+            self._room_came_free()
+        self._next_round.set(self._monotonic() + self._round_s)
 
 
-async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
+async def _done_within(limit_s: float, future: asyncio.Future[_Granted]) -> bool:
     done, _ = await asyncio.wait((future,), timeout=limit_s)
     return bool(done)

@@ -1,13 +1,14 @@
-"""What an instance of a version needs of a worker."""
+"""What an instance of a pool needs of a worker."""
 
 from __future__ import annotations
 
-from samovar.model.function import FunctionVersion
+from samovar.manager.pool import Pool
 from samovar.ports import Need
 
 
-def need_of(version: FunctionVersion) -> Need:
+def need_of(pool: Pool) -> Need:
     """What placement is asked for. What is in /tmp counts as memory, not as disk."""
+    version = pool.version
     packages = (version.code, *(layer.code for layer in version.layers))
     return Need(
         runtime=version.runtime,
@@ -17,4 +18,5 @@ def need_of(version: FunctionVersion) -> Need:
         disk_mib=sum(code.unpacked_bytes for code in packages) >> 20,
         architecture=version.architecture,
         template=version.arn if version.snapshotted else "",
+        beside=pool.beside,
     )

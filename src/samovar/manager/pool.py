@@ -4,65 +4,44 @@ How this works. A *ticket* is a request that waits. Every event (a request, an i
 up, was released, was lost, …) is one method that changes the pool and returns *actions* for the
 manager to perform. Nothing here waits, starts or stops anything.
 
+An instance takes up to `hard` requests at once. One that has less than `soft` is preferred, the
+fullest of them first, so that others can expire; where there is none, but one that has less than
+`hard`, that one is taken, and another is started.
+
+Some instances are started *beforehand*, with nobody waiting: for provisioned concurrency, for the
+least number of instances, or because the keep-alive policy expects a request. If such a start
+fails, no request pays for it.
+
 What holds after every method (tested with random event sequences):
-- no ticket waits while an instance is idle (late binding: the first free instance takes the
+- no ticket waits while an instance may take it (late binding: the first one that is free takes the
   oldest ticket);
-- no start is asked for beyond the waiting tickets (single flight; a ticket that is cancelled or
-  granted something else leaves its start running, and the next ticket counts on it);
+- no more starts are asked for than waiting tickets need (single flight; a ticket that is cancelled
+  or granted something else leaves its start running, and the next ticket counts on it);
 - every ticket ends once: granted, rejected or cancelled;
 - a retired pool still serves its tickets, and keeps nothing idle.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import NamedTuple, NewType
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
+from samovar.manager.keep_alive import Ages, KeepAlive
+from samovar.manager.members import Member, Members
+from samovar.manager.targets import AT_ONCE, Targets
 from samovar.model.function import FunctionVersion, VersionKey
-from samovar.model.instance import InstanceId, InstanceState, move
+from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import ColdCause
+from samovar.model.scale import Provisioned, Scale
 
-Ticket = NewType("Ticket", int)
+BEFOREHAND = frozenset({ColdCause.PROVISIONED, ColdCause.MINIMUM, ColdCause.PREDICTED})
+"""Causes of starts that no request waits for."""
 
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Give the instance to the request."""
-
-    ticket: Ticket
-    instance: InstanceId
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Answer the request with the error that ended the instance that it waited for."""
-
-    ticket: Ticket
-    error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start an instance; `cause` says why one is needed."""
-
-    cause: ColdCause
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Stop an instance."""
-
-    instance: InstanceId
-
-
-Action = Grant | Reject | Start | Stop
-
-
-@dataclass(slots=True)
-class _Member:
-    state: InstanceState
-    idle_since: float = 0.0
+NOTHING: Sequence[Action] = ()
+NOTHING_ASKED, NOTHING_LATER = Scale(), tuple[Ages, ...]()
 
 
 class PoolKey(NamedTuple):
@@ -79,184 +58,320 @@ class Pool:
     def __init__(
         self,
         version: FunctionVersion,
+        keep: KeepAlive,
         tenant: str | None = None,
+        *,
+        soft: int = 1,
         last_end: ColdCause = ColdCause.FIRST,
     ) -> None:
         self.version = version
         self.key = PoolKey(version.key, tenant)
+        self.keep = keep
+        self.members = Members(version.concurrency, soft)
+        self.tickets: OrderedDict[Ticket, None] = OrderedDict()
+        """Requests that wait, the oldest one at the front."""
         self.retired = False
-        self._waiting: OrderedDict[Ticket, None] = OrderedDict()
-        self._members: dict[InstanceId, _Member] = {}
-        self._idle: list[InstanceId] = []
-        """Most recently used last: it is taken first, so that the others can expire."""
-        self._starting = 0
-        self._blocked = False
-        """A start found no room; the next one waits for `unblock`."""
-        self._last_end = last_end
+        self.blocked = False
+        """A start has found no room, and none may have come free since: the next one waits for
+        `unblock`."""
+        self.due = math.inf
+        """When `on_time` has something to do."""
+        self.armed_for = math.inf
+        """When it will be called, at the latest: the timers' own."""
+        self.beside: dict[WorkerId, int] = {}
+        """Instances on each worker, starting ones included: kept by whoever places them."""
         self.last_used_at = 0.0
         """When an instance last became idle: how long an empty pool has been of no use."""
+        self._starting = 0
+        """Starts that were asked for because requests wait."""
+        self._beforehand: dict[ColdCause, int] = {}
+        """The other ones."""
+        self._targets = Targets()
+        self._resting = False
+        """A start beforehand has failed; the next one waits for `on_time`."""
+        self._later: Sequence[Ages] = NOTHING_LATER
+        """When one should be there again, as times, unless a request comes first."""
+        self._predicted_until = 0.0
+        self._last_end = last_end
 
     # ------------------------------------------------------------ looking
 
     @property
     def empty(self) -> bool:
-        """Nothing runs, nothing starts, nobody waits."""
-        return not self._members and not self._waiting and not self._starting
-
-    @property
-    def waiting(self) -> int:
-        """Tickets in the queue."""
-        return len(self._waiting)
+        """Nothing runs, nothing starts, nobody waits, nothing is asked for or planned."""
+        return not (
+            len(self.members)
+            or self.tickets
+            or self.starting
+            or self._later
+            or self.scale != NOTHING_ASKED
+        )
 
     @property
     def starting(self) -> int:
         """Starts that have been asked for and not yet answered."""
-        return self._starting
+        return self._starting + sum(self._beforehand.values())
 
     @property
-    def blocked(self) -> bool:
-        """Whether tickets wait for room on a worker."""
-        return self._blocked and bool(self._waiting)
+    def scale(self) -> Scale:
+        """What is asked for."""
+        return self._targets.scale
 
-    @property
-    def known_blocked(self) -> bool:
-        """Whether a start has found no room, and none may have come free since."""
-        return self._blocked
+    def progress(self) -> Provisioned:
+        """How far provisioned concurrency has come."""
+        members = self.members
+        return self._targets.progress(members.provisioned, len(members.idle_provisioned))
 
-    @property
-    def idle(self) -> int:
-        """Instances that could take a request now."""
-        return len(self._idle)
-
-    def count(self, state: InstanceState) -> int:
-        """Instances in a state."""
-        return sum(member.state is state for member in self._members.values())
-
-    def idle_instances(self) -> list[tuple[float, InstanceId]]:
-        """The idle instances, each with the time since when; the longest idle first."""
-        return [(self._members[instance].idle_since, instance) for instance in self._idle]
+    def idle_since(self, instance: InstanceId) -> float | None:
+        """Since when an instance has been idle that may be stopped to make room; else None."""
+        member = self.members.get(instance)
+        if member is None or member.state is not InstanceState.IDLE or member.provisioned:
+            return None
+        return member.idle_since if self._may_spare_one else None
 
     # ------------------------------------------------------------ requests
 
-    def take_idle(self) -> InstanceId | None:
-        """The warm path: the most recently used idle instance, now busy; None where none is."""
-        if not self._idle:
-            return None
-        instance = self._idle.pop()
-        member = self._members[instance]
-        member.state = move(member.state, InstanceState.BUSY)
-        return instance
+    def take_provisioned(self) -> InstanceId | None:
+        """An idle instance of the provisioned ones, now busy; None where none is."""
+        self._later = NOTHING_LATER
+        return self.members.take_provisioned()
 
-    def request(self, ticket: Ticket) -> list[Action]:
-        """A request came that found no idle instance."""
-        self._waiting[ticket] = None
-        return self._assign()
+    def take(self) -> InstanceId | None:
+        """The warm path: the fullest instance under its soft limit, with one request more; None
+        where there is none."""
+        self._later = NOTHING_LATER
+        return self.members.take()
+
+    def request(self, ticket: Ticket) -> Sequence[Action]:
+        """A request came that found no instance under its soft limit."""
+        self.tickets[ticket] = None
+        self._later = NOTHING_LATER
+        return self._assign(scale_out=True)
 
     def cancel(self, ticket: Ticket) -> None:
         """A request went away. A start that it caused goes on: the next request will use it."""
-        self._waiting.pop(ticket, None)
+        self.tickets.pop(ticket, None)
 
     # ------------------------------------------------------------ instances
 
-    def started(self, instance: InstanceId, now: float) -> list[Action]:
+    def started(self, instance: InstanceId, cause: ColdCause, now: float) -> Sequence[Action]:
         """A start succeeded: the instance is initialised."""
-        self._starting -= 1
-        self._blocked = False
-        self._members[instance] = _Member(InstanceState.STARTING)
-        return self._becomes_idle(instance, now)
-
-    def start_failed(self, error: Exception) -> list[Action]:
-        """A start failed by the function's or the platform's fault: one request pays for it."""
-        self._starting -= 1
-        self._last_end = ColdCause.REPLACED
-        actions: list[Action] = []
-        if self._waiting:
-            ticket, _ = self._waiting.popitem(last=False)
-            actions.append(Reject(ticket, error))
-        return actions + self._assign()
-
-    def start_blocked(self) -> list[Action]:
-        """A start found no room anywhere. Requests wait on; `unblock` tries again."""
-        self._starting -= 1
-        self._blocked = True
-        return []
-
-    def unblock(self) -> list[Action]:
-        """Room may have come free somewhere."""
-        self._blocked = False
-        return self._assign()
-
-    def released(self, instance: InstanceId, now: float, *, survives: bool) -> list[Action]:
-        """A busy instance has answered; `survives` says whether it may be used again."""
-        member = self._members.get(instance)
-        if member is None or member.state is not InstanceState.BUSY:
-            return []  # it was lost meanwhile
-        if survives:
-            return self._becomes_idle(instance, now)
-        return self._stop(instance, ColdCause.REPLACED) + self._assign()
-
-    def lost(self, instance: InstanceId) -> list[Action]:
-        """An instance ended by itself, or has been stopped: nothing of it is left."""
-        member = self._members.pop(instance, None)
-        if member is None:
-            return []
-        if member.state is InstanceState.IDLE:
-            self._idle.remove(instance)
-        if member.state is not InstanceState.STOPPING:
-            self._last_end = ColdCause.REPLACED
-        move(member.state, InstanceState.GONE)
-        return self._assign()
-
-    def expire(self, now: float, idle_timeout_s: float) -> list[Action]:
-        """Stop what has been idle for too long."""
-        actions: list[Action] = []
-        while self._idle and now - self._members[self._idle[0]].idle_since >= idle_timeout_s:
-            actions += self._stop(self._idle[0], ColdCause.EXPIRED)
+        self._count_start(cause, -1)
+        self.blocked = False
+        if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
+            self._targets.succeeded()
+        member = self.members.add(instance, provisioned=cause is ColdCause.PROVISIONED)
+        until = self._predicted_until if cause is ColdCause.PREDICTED else None
+        actions = [*self._assign(), *self._rest(member, now, until)]
+        if surplus := self._give_up_surplus():
+            actions += [*surplus, *self._assign()]
         return actions
 
-    def evict(self, instance: InstanceId) -> list[Action]:
-        """Stop an idle instance to make room for another function's."""
-        return self._stop(instance, ColdCause.EVICTED)
+    def start_failed(self, cause: ColdCause, error: Exception, now: float) -> Sequence[Action]:
+        """A start failed by the function's or the platform's fault: one request pays for it, or,
+        where none waited for it, whoever asked for it learns why and it is tried again later."""
+        self._count_start(cause, -1)
+        actions: list[Action] = []
+        if cause not in BEFOREHAND:
+            self._last_end = ColdCause.REPLACED
+            if self.tickets:
+                ticket, _ = self.tickets.popitem(last=False)
+                actions.append(Reject(ticket, error))
+        elif cause is not ColdCause.PREDICTED and not self._resting:
+            self._targets.failed(error, now)
+            self._resting = True
+            self.due = min(self.due, self._targets.retry_at)
+        return actions + self._assign()
 
-    def retire(self) -> list[Action]:
+    def start_blocked(self, cause: ColdCause) -> None:
+        """A start found no room anywhere. Requests wait on; `unblock` tries again."""
+        self._count_start(cause, -1)
+        if cause is ColdCause.PREDICTED:
+            return  # nobody needs it yet
+        self.blocked = True
+        if cause in BEFOREHAND:
+            self._targets.blocked()
+
+    def unblock(self) -> Sequence[Action]:
+        """Room may have come free somewhere."""
+        self.blocked = False
+        return self._assign()
+
+    def released(self, instance: InstanceId, now: float, *, survives: bool) -> Sequence[Action]:
+        """A request has ended; `survives` says whether its instance may be used again."""
+        member = self.members.get(instance)
+        if member is None or not member.running:
+            return NOTHING  # it was lost meanwhile
+        if not survives and not member.leaving:
+            self._last_end = ColdCause.REPLACED
+            self.members.leave(member)
+        self.members.give_back(member)
+        if member.leaving:
+            stops = [] if member.running else [self._stop(member)]
+            return [*stops, *self._assign()]
+        actions = self._assign() if self.tickets else NOTHING
+        rested = NOTHING if member.running else self._rest(member, now)
+        return [*actions, *rested] if actions else rested
+
+    def lost(self, instance: InstanceId) -> Sequence[Action]:
+        """An instance ended by itself, or has been stopped: nothing of it is left."""
+        member = self.members.get(instance)
+        if member is None:
+            return NOTHING
+        if not member.leaving:
+            self._last_end = ColdCause.REPLACED
+        self.members.remove(member)
+        return self._assign()
+
+    def evict(self, instance: InstanceId) -> Sequence[Action]:
+        """Stop an idle instance to make room for another."""
+        member = self.members.get(instance)
+        return [self._stop(member, ColdCause.EVICTED)] if member is not None else NOTHING
+
+    # ------------------------------------------------------------ what is asked for
+
+    def tune(self, keep: KeepAlive, soft: int) -> Sequence[Action]:
+        """Keep and fill instances so. What is idle stays for as long as was planned."""
+        self.keep = keep
+        self.members.soft = soft
+        return self._assign()
+
+    def ask(self, scale: Scale, now: float) -> Sequence[Action]:
+        """Keep so many instances, from now on."""
+        self._targets.set(scale)
+        self._resting = False
+        for member in self.members.idle_on_demand:  # some were kept for what was asked before
+            self._plan(member, now)
+        return [*self._give_up_surplus(), *self._assign()]
+
+    def retire(self) -> Sequence[Action]:
         """This code and configuration is no longer current: stop what is idle now, and the rest
         as it is released. Requests that wait came before the change and are still served."""
         self.retired = True
+        self._later = NOTHING_LATER
+        self._targets.set(NOTHING_ASKED)
+        idle = [*self.members.idle_on_demand, *self.members.idle_provisioned]
+        return [self._stop(member, ColdCause.REPLACED) for member in idle]
+
+    def on_time(self, now: float) -> Sequence[Action]:
+        """It is `due`: stop what has been idle for long enough, start what will be needed, try
+        again what failed."""
         actions: list[Action] = []
-        while self._idle:
-            actions += self._stop(self._idle[0], ColdCause.REPLACED)
+        for member in self.members.idle_on_demand:
+            if member.until > now:
+                continue
+            if self._may_spare_one:
+                actions.append(self._stop(member, ColdCause.EXPIRED))
+            else:
+                member.until = math.inf  # others will go before it
+        if self._resting and self._targets.retry_at <= now:
+            self._resting = False
+        actions += self._assign()
+        while self._later and self._later[0].begin_s <= now:
+            expected, *self._later = self._later
+            wanted = not (self.members.idle or self.starting or self.blocked)
+            if wanted and expected.end_s > now and self._has_place():
+                self._predicted_until = expected.end_s
+                actions.append(self._start(ColdCause.PREDICTED))
+        self.due = min((member.until for member in self.members.idle_on_demand), default=math.inf)
+        if self._later:
+            self.due = min(self.due, self._later[0].begin_s)
+        if self._resting:
+            self.due = min(self.due, self._targets.retry_at)
         return actions
 
     # ------------------------------------------------------------ deciding
 
-    def _becomes_idle(self, instance: InstanceId, now: float) -> list[Action]:
-        member = self._members[instance]
-        member.state = move(member.state, InstanceState.IDLE)
-        member.idle_since = self.last_used_at = now
-        self._idle.append(instance)
-        actions = self._assign()
-        if self.retired and member.state is InstanceState.IDLE:
-            actions += self._stop(instance, ColdCause.REPLACED)
+    def _rest(self, member: Member, now: float, until: float | None = None) -> Sequence[Action]:
+        """It has just come to have no request; unless it was given one at once, see how long it
+        is kept for. (`until`: that has been decided before.)"""
+        self.last_used_at = now
+        member.idle_since = now
+        if member.state is not InstanceState.IDLE:
+            return NOTHING
+        if self.retired:
+            return [self._stop(member, ColdCause.REPLACED)]
+        if member.provisioned:
+            return NOTHING
+        if until is not None:
+            member.until = until
+            self.due = min(self.due, until)
+        elif not self._plan(member, now):
+            return [self._stop(member, ColdCause.EXPIRED)]
+        return NOTHING
+
+    def _plan(self, member: Member, now: float) -> bool:
+        """Ask the policy what becomes of an idle instance; return whether it stays for now."""
+        ages = self.keep.plan(now)
+        stays = bool(ages) and ages[0].begin_s <= 0.0
+        member.until = now + ages[0].end_s if stays else now
+        if member.until < self.due:
+            self.due = member.until
+        if len(ages) > stays:
+            self._later = [Ages(now + age.begin_s, now + age.end_s) for age in ages[stays:]]
+            self.due = min(self.due, self._later[0].begin_s)
+        return stays or not self._may_spare_one
+
+    @property
+    def _may_spare_one(self) -> bool:
+        return self.members.staying > self.scale.min_instances
+
+    def _assign(self, *, scale_out: bool = False) -> list[Action]:
+        """Give instances to those who wait, and start what is lacking. `scale_out`: for what is
+        over the soft limits too. (Only when that grows: what fails is not tried for ever.)"""
+        actions: list[Action] = []
+        while self.tickets and (instance := self.members.take_any()) is not None:
+            ticket, _ = self.tickets.popitem(last=False)
+            actions.append(Grant(ticket, instance))
+        if not self.blocked:
+            load = len(self.tickets) + (self.members.over_soft() if scale_out else 0)
+            while self._starting * self.members.soft < load and self._has_place():
+                actions.append(self._start(self._cold_cause()))
+            while (lacking := self._lacking()) and self._has_place():
+                actions.append(self._start(lacking))
         return actions
 
-    def _assign(self) -> list[Action]:
-        actions: list[Action] = []
-        while self._waiting and (instance := self.take_idle()) is not None:
-            ticket, _ = self._waiting.popitem(last=False)
-            actions.append(Grant(ticket, instance))
-        while not self._blocked and self._starting < len(self._waiting):
-            actions.append(Start(self._cold_cause()))
-            self._starting += 1
-        return actions
+    def _lacking(self) -> ColdCause | None:
+        """What is asked for and neither there nor under way."""
+        if self._resting or self.starting - self._starting >= AT_ONCE:
+            return None
+        provisioning = self._beforehand.get(ColdCause.PROVISIONED, 0)
+        if self.members.provisioned + provisioning < self.scale.provisioned:
+            return ColdCause.PROVISIONED
+        if self.members.staying + self.starting < self.scale.min_instances:
+            return ColdCause.MINIMUM
+        return None
+
+    def _has_place(self) -> bool:
+        most = self.scale.max_instances
+        return most is None or len(self.members) + self.starting < most
 
     def _cold_cause(self) -> ColdCause:
-        alive = self.count(InstanceState.BUSY) + self._starting
-        return ColdCause.SCALE_OUT if alive else self._last_end
+        return ColdCause.SCALE_OUT if self.members.staying or self.starting else self._last_end
 
-    def _stop(self, instance: InstanceId, cause: ColdCause) -> list[Action]:
-        member = self._members[instance]
-        if member.state is InstanceState.IDLE:
-            self._idle.remove(instance)
-        member.state = move(member.state, InstanceState.STOPPING)
-        self._last_end = cause
-        return [Stop(instance)]
+    def _start(self, cause: ColdCause) -> Start:
+        self._count_start(cause)
+        return Start(cause)
+
+    def _count_start(self, cause: ColdCause, change: int = 1) -> None:
+        if cause in BEFOREHAND:
+            self._beforehand[cause] = self._beforehand.get(cause, 0) + change
+        else:
+            self._starting += change
+
+    def _stop(self, member: Member, cause: ColdCause | None = None) -> Stop:
+        self.members.stop(member)
+        self._last_end = cause or self._last_end
+        return Stop(member.id)
+
+    def _give_up_surplus(self) -> list[Action]:
+        """Provisioned instances that are not asked for any more: the idle ones go now, the others
+        when their requests have ended."""
+        surplus = self.members.provisioned - self.scale.provisioned
+        if surplus <= 0:
+            return []
+        provisioned = (m for m in self.members if m.provisioned and not m.leaving)
+        going = sorted(provisioned, key=lambda member: member.running)[:surplus]
+        for member in going:
+            self.members.leave(member)
+        return [self._stop(member, ColdCause.EXPIRED) for member in going if not member.running]

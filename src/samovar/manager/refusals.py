@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from samovar.manager.pool import Pool
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
-from samovar.ports import Need, WorkerStatus
+from samovar.model.function import FunctionVersion
+from samovar.model.scale import Scale
+from samovar.ports import Need, Refusal, WorkerStatus
 
 
 def shutting_down() -> PlatformError:
@@ -14,26 +16,47 @@ def shutting_down() -> PlatformError:
     return PlatformError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
 
 
-def no_capacity(pool: Pool) -> PlatformError:
-    """A request has waited for as long as it may."""
+def no_capacity(pool: Pool, why: Sequence[Refusal]) -> PlatformError:
+    """A request has waited for as long as it may; `why` workers did not take an instance."""
     what = "no worker has room for" if pool.blocked else "no instance came free in time for"
+    because = f": {'; '.join(map(str, why[:3]))}" if pool.blocked and why else ""
     return PlatformError(
         ErrorCode.TOO_MANY_REQUESTS,
-        f"Rate Exceeded: {what} {pool.version.id.name} ({pool.version.memory_mib} MB).",
+        f"Rate Exceeded: {what} {pool.version.id.name} ({pool.version.memory_mib} MB){because}.",
         ThrottleReason.ACCOUNT_CONCURRENCY,
     )
 
 
-def check_it_could_ever_fit(need: Need, workers: Sequence[WorkerStatus]) -> None:
-    """Raise INVALID_RUNTIME or SERVICE where no worker could run it, even with nothing else."""
+def never_fits(
+    need: Need, why: Sequence[Refusal], workers: Iterable[WorkerStatus]
+) -> PlatformError | None:
+    """INVALID_RUNTIME or SERVICE where no worker could run it, even with nothing else."""
+    if not why or not all(refusal.lasting for refusal in why):
+        return None
     able = [worker for worker in workers if need.runtime in worker.runtimes]
     if not able:
-        raise PlatformError(
+        return PlatformError(
             ErrorCode.INVALID_RUNTIME, f"No worker can run {need.runtime} at this time."
         )
-    if all(need.memory_mib > worker.memory_mib for worker in able):
-        most = max(worker.memory_mib for worker in able)
-        raise PlatformError(
-            ErrorCode.SERVICE,
-            f"The function asks for {need.memory_mib} MB; the largest worker has {most} MB.",
-        )
+    most = max(worker.memory_mib for worker in able)
+    if most < need.memory_mib:
+        what = f"for {need.memory_mib} MB; the largest worker has {most} MB"
+    else:
+        what = f"for what no worker has: {'; '.join(map(str, why))}"
+    return PlatformError(ErrorCode.SERVICE, f"The function asks {what}.")
+
+
+def check_scale(version: FunctionVersion, scale: Scale) -> None:
+    """Raise INVALID_PARAMETER for what makes no sense of any version, or of this one."""
+    most = scale.max_instances
+    if scale.provisioned < 0 or scale.min_instances < 0:
+        problem = "No fewer instances than none can be kept."
+    elif most is not None and most < max(1, scale.min_instances):
+        problem = f"The largest number of instances ({most}) is below the least."
+    elif scale.provisioned and version.concurrency > 1:
+        problem = "Provisioned Concurrency is not supported with a capacity provider."
+    elif scale.provisioned and version.tenant_isolation:
+        problem = "Provisioned Concurrency is not supported with tenant isolation."
+    else:
+        return
+    raise PlatformError(ErrorCode.INVALID_PARAMETER, problem)

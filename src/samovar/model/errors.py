@@ -79,6 +79,9 @@ class ThrottleReason(StrEnum):
 
     ACCOUNT_CONCURRENCY = "ConcurrentInvocationLimitExceeded"
     RESERVED_CONCURRENCY = "ReservedFunctionConcurrentInvocationLimitExceeded"
+    INVOCATION_RATE = "FunctionInvocationRateLimitExceeded"
+    RESERVED_INVOCATION_RATE = "ReservedFunctionInvocationRateLimitExceeded"
+    SNAPSHOTS_AT_ONCE = "ConcurrentSnapshotCreateLimitExceeded"
     CALLER_RATE = "CallerRateLimitExceeded"
 
 

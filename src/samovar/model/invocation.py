@@ -55,6 +55,12 @@ class ColdCause(StrEnum):
     """The last one crashed, timed out or failed."""
     FORCED = "forced"
     """A test has asked for a new one."""
+    PROVISIONED = "provisioned"
+    """None had to: it was started beforehand, as provisioned concurrency asks for."""
+    MINIMUM = "minimum"
+    """Likewise, as the least number of instances asks for."""
+    PREDICTED = "predicted"
+    """Likewise, for a request that its keep-alive policy expects."""
 
 
 class Invocation(msgspec.Struct, frozen=True):

@@ -1,0 +1,158 @@
+"""Room for instances: asking placement for it, making it by evicting, and who waits for it.
+
+How this works. Placement knows of each worker what it was told last, less what it has given away
+since. Workers are looked at again only where something has happened; all of them by and by, on a
+slow round. What is made free for somebody is held back from everybody else until it is taken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from samovar.manager.eviction import Eviction, Victim
+from samovar.manager.needs import need_of
+from samovar.manager.pool import Pool
+from samovar.manager.refusals import never_fits, no_capacity
+from samovar.model.errors import PlatformError
+from samovar.model.instance import InstanceId, WorkerId
+from samovar.ports import Need, Placement, Worker, WorkerStatus
+
+ROUND_WORKERS = 64
+"""So many workers are looked at on each round, whether anything has happened there or not."""
+
+MakeRoom = Callable[[Sequence[Victim]], Awaitable[None]]
+"""Stops these instances; returns when they are gone."""
+
+
+class Room:
+    """All workers' room."""
+
+    def __init__(
+        self, workers: Mapping[WorkerId, Worker], placement: Placement, make_room: MakeRoom
+    ) -> None:
+        self._workers = workers
+        self._placement = placement
+        self._make_room = make_room
+        self._statuses: dict[WorkerId, WorkerStatus] = {}
+        self._held: dict[WorkerId, list[Need]] = {}
+        """What is being made free there, and for what."""
+        self._changed: set[WorkerId] = set(workers)
+        self._round: Iterator[WorkerId] = itertools.cycle(workers)
+        self.eviction = Eviction()
+        self.blocked: set[Pool] = set()
+        """Pools that wait for room."""
+
+    # ------------------------------------------------------------ instances
+
+    async def place(self, pool: Pool, now: float, *, evicting: bool = True) -> WorkerId | None:
+        """Find a worker with room for another instance of a pool, and count it there; where need
+        be, the cheapest idle instances of any function are stopped first. None: there is no room,
+        and stopping what is idle would not make enough. Raises `PlatformError` where there will
+        never be any."""
+        need = need_of(pool)
+        while True:
+            where = self._placed(need)
+            if where is not None:
+                pool.beside[where] = pool.beside.get(where, 0) + 1
+                self._changed.add(where)
+                return where
+            leaving = self.eviction.victims(need, self._statuses, now) if evicting else []
+            if not leaving:
+                why = self._placement.explain(need)
+                never = never_fits(need, why, self._statuses.values())
+                if never is not None:
+                    raise never
+                return None
+            await self._evict(leaving, need)
+
+    def came_up(self, pool: Pool, instance: InstanceId, where: WorkerId, now: float) -> None:
+        """A start that was placed has succeeded."""
+        self.eviction.add(instance, where, pool, now)
+        self._changed.add(where)
+
+    def is_free(self, pool: Pool, where: WorkerId, instance: InstanceId | None = None) -> None:
+        """A start that was placed has failed, or nothing is left of this instance."""
+        if instance is not None:
+            self.eviction.remove(instance)
+        self._changed.add(where)
+        left = pool.beside[where] - 1
+        if left:
+            pool.beside[where] = left
+        else:
+            del pool.beside[where]
+
+    # ------------------------------------------------------------ who waits
+
+    def could_start(self, now: float) -> Iterator[Pool]:
+        """Of those that are blocked the ones for which there is room now, the oldest request
+        first. Not all of them, or each release of a busy function would make every waiting
+        request of every blocked one try in vain."""
+        too_large: dict[tuple[str, str], int] = {}
+        for pool in sorted(self.blocked, key=_oldest):
+            need = need_of(pool)
+            kind = need.runtime, need.architecture
+            if pool not in self.blocked or need.memory_mib >= too_large.get(kind, 1 << 62):
+                continue
+            if self._would_fit(need, now):
+                self.blocked.discard(pool)
+                yield pool
+            else:
+                too_large[kind] = need.memory_mib
+
+    def no_capacity(self, pool: Pool) -> PlatformError:
+        """What a request is told that has waited for as long as it may."""
+        return no_capacity(pool, self._placement.explain(need_of(pool)) if pool.blocked else ())
+
+    # ------------------------------------------------------------ workers
+
+    def look_around(self) -> None:
+        """Look at some workers again: their code caches and their use change by themselves."""
+        for worker in itertools.islice(self._round, min(ROUND_WORKERS, len(self._workers))):
+            self._changed.add(worker)
+
+    def look_at(self, worker: WorkerId) -> WorkerStatus:
+        """Learn a worker's status, and tell it to placement, less what is held there."""
+        self._changed.discard(worker)
+        status = self._workers[worker].status()
+        for need in self._held.get(worker, ()):
+            status = replace(
+                status,
+                free_memory_mib=status.free_memory_mib - need.memory_mib,
+                free_vcpus=status.free_vcpus - need.vcpus,
+            )
+        self._statuses[worker] = status
+        self._placement.observe(status)
+        return status
+
+    def _placed(self, need: Need) -> WorkerId | None:
+        while self._changed:
+            self.look_at(next(iter(self._changed)))
+        return self._placement.place(need)
+
+    def _would_fit(self, need: Need, now: float) -> bool:
+        where = self._placed(need)
+        if where is not None:
+            self.look_at(where)  # nothing was taken there
+            return True
+        return bool(self.eviction.victims(need, self._statuses, now))
+
+    async def _evict(self, leaving: Sequence[Victim], need: Need) -> None:
+        where = self.eviction.worker_of(leaving[0].instance)
+        held = self._held.setdefault(where, [])
+        held.append(need)
+        self.look_at(where)
+        try:
+            await self._make_room(leaving)
+        finally:
+            held.remove(need)
+            if not held:
+                del self._held[where]
+            self._changed.add(where)
+
+
+def _oldest(pool: Pool) -> float:
+    """Of the requests that wait for a pool; what is started beforehand comes after all of them."""
+    return next(iter(pool.tickets), math.inf)
