@@ -56,6 +56,9 @@ _ZONE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 MEMORY_SHARE = 0.9
 """Of the machine's memory, what instances may use unless told otherwise."""
+MEMORY_END_SHARE = 0.97
+MOST_BEYOND_MIB = 512
+"""See `Config.memory_end_mib`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,13 @@ class Config:
     def usable_memory_mib(self, machine_mib: int) -> int:
         """Memory that instances may really use in all, on a machine with so much."""
         return self.memory_mib or int(machine_mib * MEMORY_SHARE)
+
+    def memory_end_mib(self, machine_mib: int) -> int:
+        """Where instances that use more than that are held up: between the two is what they can
+        still take while the worker ends one, blanks, and instances that are being cleared away."""
+        usable_mib = self.usable_memory_mib(machine_mib)
+        end_mib = usable_mib + min(usable_mib // 2, MOST_BEYOND_MIB)
+        return max(usable_mib, min(end_mib, int(machine_mib * MEMORY_END_SHARE)))
 
     @property
     def host_names(self) -> frozenset[str]:

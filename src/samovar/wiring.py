@@ -281,7 +281,7 @@ def _sandbox(config: Config) -> ProcessSandbox:
     return ProcessSandbox(
         config.data_dir,
         mode=config.isolation,
-        memory_mib=config.usable_memory_mib(machine_memory_mib()),
+        memory_mib=config.memory_end_mib(machine_memory_mib()),
         blanks=config.blanks,
         search_path=config.search_path,
     )

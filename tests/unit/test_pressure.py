@@ -113,6 +113,12 @@ def test_the_end_is_explained() -> None:
         assert figure in document["errorMessage"]
 
 
-def test_near_the_end_it_is_looked_at_more_often() -> None:
-    assert pressure.look_again_s(a_reading(100)) > pressure.look_again_s(a_reading(700))
-    assert pressure.look_again_s(a_reading(700, promised_mib=900)) == pressure.SELDOM_S
+@pytest.mark.parametrize(
+    ("used_mib", "soon_s"), [(100, 850 / 4096), (540, 410 / 4096), (949, 0.01), (2000, 0.01)]
+)
+def test_it_is_looked_at_before_it_can_be_critical(used_mib: int, soon_s: float) -> None:
+    assert pressure.look_again_s(a_reading(used_mib)) == pytest.approx(soon_s)
+
+
+def test_it_is_looked_at_seldom_where_all_promises_can_be_kept() -> None:
+    assert pressure.look_again_s(a_reading(940, promised_mib=900)) == pressure.SELDOM_S

@@ -41,9 +41,9 @@ SMALLEST_MIB = 128
 """That a function can declare."""
 
 SELDOM_S = 0.25
-OFTEN_S = 0.02
-OFTEN_FROM = 0.60
-"""From so much in use on it is looked at so often: what remains can be filled within moments."""
+OFTEN_S = 0.01
+FASTEST_MIB_S = 4096
+"""About what processes can fill in a second: looked at often enough to be there before."""
 
 
 class Level(IntEnum):
@@ -132,9 +132,11 @@ def pressure(now: Level, reading: Reading) -> Pressure:
 
 
 def look_again_s(reading: Reading) -> float:
-    """When to look again, while something runs."""
-    near = reading.share >= OFTEN_FROM and not reading.is_kept()
-    return OFTEN_S if near else SELDOM_S
+    """When to look again, while something runs: before it could be critical."""
+    if reading.is_kept():
+        return SELDOM_S
+    left_mib = reading.usable_mib * CRITICAL - reading.used_mib
+    return min(SELDOM_S, max(OFTEN_S, left_mib / FASTEST_MIB_S))
 
 
 # ---------------------------------------------------------------- who is to go

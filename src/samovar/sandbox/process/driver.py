@@ -48,7 +48,7 @@ class ProcessSandbox:
     """Implements `samovar.ports.Sandbox`.
 
     `mode`: `process` (every layer, or refuse), `auto` (what the machine allows) or `none`.
-    `memory_mib`: what all instances together may use of the machine; 0: as much as there is.
+    `memory_mib`: where all instances together are held up by the kernel; 0: nowhere.
     `blanks`: isolated processes that wait for code, for each runtime in use; 0: fork on demand.
     `disabled_layers`: layers to leave out, so that tests can show what each is good for.
     `search_path`: where to look for interpreters, like PATH.

@@ -13,8 +13,6 @@ from samovar.sandbox.process.link import Message
 from samovar.sandbox.process.resources import server_name
 from samovar.sandbox.process.runtimes import Offer, reads
 
-_BLANKS_MIB = 128
-
 _PROGRAM = """
 import sys
 sys.path.append({source!r})
@@ -64,13 +62,7 @@ def opening(
             for interpreter in {offer.interpreter for offer in offers.values()}
         },
         "blanks": blanks,
-        "memory_mib": _with_room_for_blanks(memory_mib),
+        "memory_mib": memory_mib,
         "source_root": str(source_root),
         "loop_path": str(loop_path),
     }
-
-
-def _with_room_for_blanks(memory_mib: int) -> int:
-    """Those are in it, too, and are no instance's: what waits for code, what is being cleared
-    away."""
-    return memory_mib + min(_BLANKS_MIB, memory_mib // 8)
