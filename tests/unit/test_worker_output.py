@@ -59,14 +59,32 @@ async def test_draining_takes_what_is_there_now(pipe):
 
 
 async def test_the_tail_is_the_last_4_kib_since_the_beginning_of_an_invocation(pipe):
-    pipe.output.begin(b"START 1\n")
+    pipe.output.begin(b"START 1\n").end()
     pipe.output.write(b"old\n")
-    pipe.output.begin(b"START 2\n")
-    assert pipe.output.tail() == b"START 2\n"
+    tail = pipe.output.begin(b"START 2\n")
+    assert tail.text() == b"START 2\n"
     for number in range(1000):
         pipe.output.write(b"line %d\n" % number)
-    assert len(pipe.output.tail()) == TAIL_BYTES
-    assert pipe.text.endswith(pipe.output.tail())
+    assert len(tail.text()) == TAIL_BYTES
+    assert pipe.text.endswith(tail.text())
+
+
+async def test_the_tails_of_invocations_at_once_have_what_came_during_each(pipe):
+    first = pipe.output.begin(b"START 1\n")
+    second = pipe.output.begin(b"START 2\n")
+    pipe.output.write(b"both\n")
+    first.end()
+    pipe.output.write(b"END 2\n")
+    second.end()
+    assert first.text() == b"START 1\nSTART 2\nboth\n"
+    assert second.text() == b"START 2\nboth\nEND 2\n"
+
+
+async def test_who_begins_while_another_prints_begins_a_line(pipe):
+    pipe.output.begin(b"START 1\n")
+    pipe.print(b"in the midst of")
+    pipe.output.drain()
+    assert pipe.output.begin(b"START 2\n").text() == b"\nSTART 2\n"
 
 
 async def test_a_flood_of_small_writes_is_not_read_at_full_speed(pipe):

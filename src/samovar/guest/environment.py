@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _TRACE_ID = "_X_AMZN_TRACE_ID"
 SDK = "/var/runtime"
@@ -81,3 +81,26 @@ def set_trace_id(trace_id: str | None) -> None:
 
 
 _TRACE_ID_KEY = os.fsencode(_TRACE_ID)
+
+
+def set_trace_id_source(trace_id: Callable[[], str | None]) -> None:
+    """From now on `_X_AMZN_TRACE_ID` in os.environ is what this returns to who asks for it: many
+    requests run at once, each with its own. A list of the variables is without it."""
+    values = getattr(os.environ, "_data", None)
+    if isinstance(values, dict):
+        traced = _Traced(values)
+        traced.trace_id = trace_id
+        for variables in (os.environ, os.environb):
+            variables._data = traced  # type: ignore[union-attr]
+
+
+class _Traced(dict[bytes, bytes]):
+    """The variables of os.environ."""
+
+    trace_id: Callable[[], str | None]
+
+    def __missing__(self, key: bytes) -> bytes:
+        found = self.trace_id() if key == _TRACE_ID_KEY else None
+        if found is None:
+            raise KeyError(key)
+        return os.fsencode(found)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextvars import ContextVar
     from typing import TextIO
 
 _STDOUT_FD = 1
@@ -91,6 +92,8 @@ class InvocationLog(logging.Handler):
     def __init__(self, output: Output) -> None:
         super().__init__()
         self.request_id = ""
+        self.of_request: ContextVar[str] | None = None
+        """In its stead, where many requests run at once."""
         self.output = output
         self.setFormatter(_FORMATTER)
         self.addFilter(self._add_request_id)
@@ -104,7 +107,8 @@ class InvocationLog(logging.Handler):
             self.handleError(record)
 
     def _add_request_id(self, record: logging.LogRecord) -> bool:
-        record.aws_request_id = self.request_id
+        of_request = self.of_request
+        record.aws_request_id = self.request_id if of_request is None else of_request.get()
         return True
 
     def install(self) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -73,28 +74,32 @@ class _Encoder(json.JSONEncoder):
 
     The standard encoder cannot be handed the text of a number, so a decimal goes out as a string
     that begins with a secret mark, and `unmark` strips the quotes and the mark afterwards: only
-    results that hold decimals pay for it."""
+    functions that return decimals pay for it. It may be used by many threads at once."""
 
     def __init__(self) -> None:
         super().__init__(ensure_ascii=sys.version_info < (3, 12))
-        self._mark = ""
+        self.mark = ""
         self._marked = re.compile("")
-        self.found_decimals = False
+        self._marking = threading.Lock()
 
     def default(self, o: Any) -> Any:
         if isinstance(o, Decimal):
             if o.is_nan():
                 return math.nan
-            if not self._mark:
-                self._mark = os.urandom(16).hex()
-                self._marked = re.compile(f'"{self._mark}([^"]*)"')
-            self.found_decimals = True
-            return self._mark + str(o)
+            return (self.mark or self._make_mark()) + str(o)
         return super().default(o)
+
+    def _make_mark(self) -> str:
+        """Once, and not before it is forked: no other instance has the same."""
+        with self._marking:
+            if not self.mark:
+                mark = os.urandom(16).hex()
+                self._marked = re.compile(f'"{mark}([^"]*)"')
+                self.mark = mark
+        return self.mark
 
     def unmark(self, text: str) -> str:
         """Turn marked strings into numbers."""
-        self.found_decimals = False
         return self._marked.sub(r"\1", text)
 
 
@@ -104,6 +109,6 @@ _encode_text = _encoder.encode
 
 def _encode(result: Any) -> bytes:
     text = _encode_text(result)
-    if _encoder.found_decimals:
+    if _encoder.mark and _encoder.mark in text:
         text = _encoder.unmark(text)
     return text.encode()

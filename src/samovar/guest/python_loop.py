@@ -1,4 +1,5 @@
-"""The runtime loop of a Python instance: INIT once, then one INVOKE after the other.
+"""The runtime loop of a Python instance: INIT once, then one INVOKE after the other (or many at
+once: `python_lanes`).
 
 How this works. The zygote imports this module, and with it everything that the loop needs, once;
 each instance is a fork of it that calls `serve`, so a cold start pays for little but the
@@ -17,15 +18,16 @@ import traceback
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from samovar.guest import environment, faults
+from samovar.guest import environment, faults, python_lanes
 from samovar.guest.channel import Channel, ChannelClosedError
 from samovar.guest.context import ContextFactory
+from samovar.guest.error_answer import error_answer
 from samovar.guest.exit_status import INTERRUPTED, exit_status
 from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
 from samovar.guest.payload import decode_event, encode_own, encode_result
 from samovar.guest.rehearsal import rehearse, rehearse_while_idle
-from samovar.guest.wire import ERROR, INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
+from samovar.guest.wire import INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
 
 if TYPE_CHECKING:
     import socket
@@ -73,7 +75,7 @@ def serve(channel: socket.socket) -> NoReturn:
         channel.set_inheritable(False)
         channel.setblocking(True)
         log = _prepared.pop() if _prepared else _make_ready()
-        status = _serve(Channel(channel), log)
+        status = _serve(channel, log)
     except SystemExit as exit_:
         status = exit_status(exit_)
     except KeyboardInterrupt:
@@ -100,8 +102,8 @@ def _make_ready() -> InvocationLog:
     return log
 
 
-def _serve(channel: Channel, log: InvocationLog) -> int:
-    output = log.output
+def _serve(sock: socket.socket, log: InvocationLog) -> int:
+    channel, output = Channel(sock), log.output
     try:
         kind, init, _ = channel.read()
         if kind != INIT:
@@ -112,6 +114,9 @@ def _serve(channel: Channel, log: InvocationLog) -> int:
             folders = environment.apply(init["env"], init["task_root"], init.get("opt"))
             contexts = ContextFactory(init["env"], output.write)
             handler = _load(init, folders)
+            takes_many = init.get("concurrency", 1) > 1
+            if takes_many:
+                python_lanes.make_ready(handler, log)
         except Exception as error:
             if _getpid() != own_pid:
                 raise
@@ -123,6 +128,8 @@ def _serve(channel: Channel, log: InvocationLog) -> int:
             return 0
         output.flush()
         channel.write(READY, encode_own({"init_ms": (perf_counter() - begun) * 1e3}), b"")
+        if takes_many:
+            return python_lanes.serve(sock, handler, contexts, log)
         return _answer_invocations(channel, handler, contexts, log)
     except ChannelClosedError:
         return 0
@@ -149,10 +156,7 @@ def _answer_invocations(
         except Exception as error:
             if _getpid() != own_pid:
                 raise
-            document = faults.document(error, request_id)
-            output.write(faults.log_text(document))
-            kind, answer_meta = ERROR, encode_own({"type": document["errorType"]})
-            body = encode_own(document)
+            kind, answer_meta, body = error_answer(error, request_id, output.write)
         if _getpid() != own_pid:
             # The handler forked, and this is the child: the invocation is its parent's to answer.
             return 0
@@ -168,4 +172,7 @@ def _load(init: Meta, folders: Sequence[str]) -> Handler:
     from samovar.guest.debugger import TerminalDebugger
 
     debugger = TerminalDebugger(init["terminal"])
-    return debugger.watched(load_handler(init["handler"], folders))
+    handler = load_handler(init["handler"], folders)
+    if init.get("concurrency", 1) > 1:
+        return python_lanes.debugged(handler, debugger.watched)
+    return debugger.watched(handler)

@@ -11,6 +11,9 @@ INVOKE at a time is answered by one RESPONSE or ERROR:
     INVOKE → HEAD → PART … → RESPONSE | ERROR          a streamed one, and how it ended
     … RESPONSE | ERROR with {"pending": true} → IDLE   answered, but still at work for a while
 
+An instance that takes many requests at once is given a channel of its own for each of them, a LANE:
+on every one it goes on as above, and the first channel is for what concerns all.
+
 The worker trusts nothing that it reads: `FrameReader` refuses frames over its bounds, and whoever
 reads a frame that is out of turn ends the instance. It stops reading while whoever takes a streamed
 answer is slow, so a loop must not count on its writes being read at once.
@@ -21,7 +24,9 @@ instance may have (3.9 and later).
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +75,10 @@ REPORT = 11
 REPORT line of the log says. body: empty."""
 
 LANE = 12
-"""worker → loop, with a descriptor: one more channel of the same instance, for one more request at
-a time. From then on it is as the first one is after READY. meta, body: empty. Only after an INIT
-with {"concurrency": N}, N over 1, and N - 1 of them at the most."""
+"""worker → loop, with a descriptor: a lane, one more channel of the same instance. It carries what
+the first one does between READY and SHUTDOWN where that is the only one: INVOKE and answers, none
+of them pending. meta, body: empty. Only after READY, of an instance whose INIT had {"concurrency":
+N}, N over 1: it has N of them at the most, and no INVOKE on its first channel."""
 RESTORE = 13
 """worker → loop: the first frame of an instance that was forked from a template, in the place of
 INIT. meta: {"env": {...}}, what differs from the template's. Answered by READY or INIT_ERROR."""
@@ -86,6 +92,34 @@ MAX_PART_BYTES = 64 * 1024
 """A PART over it is refused, as is one without any: it would cost the worker work for nothing."""
 
 RECV_BYTES = 64 * 1024
+
+
+_SO_PASSRIGHTS = 83
+"""Since Linux 6.16."""
+
+
+def channel_ends() -> tuple[socket.socket, socket.socket]:
+    """A new channel: the worker's end, which does not block, and the loop's. `OSError`.
+
+    Nobody can send descriptors to the worker, to be closed by it: that may take long (see
+    `samovar.sandbox.process.seccomp`)."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with contextlib.suppress(OSError):
+        ours.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    return ours, theirs
+
+
+def receive_descriptors(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Read from a first channel: bytes, and the descriptors of the LANE frames that begin in them.
+
+    (The kernel ends a read behind the bytes that were sent with a descriptor: one at the most.)"""
+    data, fds, _, _ = _recv_fds(sock, RECV_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    return data, fds
+
+
+# User code shares the module: it may replace what it finds in it.
+_recv_fds = socket.recv_fds
 
 
 class ProtocolError(Exception):

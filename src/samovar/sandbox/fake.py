@@ -144,6 +144,10 @@ class FakeInstance:
         self.spec = spec
         self.inits: list[wire.Meta] = []
         self.invocations: list[tuple[wire.Meta, bytes]] = []
+        self.lanes: list[socket.socket] = []
+        """Its ends of them."""
+        self._lane_tasks: list[asyncio.Task[None]] = []
+        self._fds: list[int] = []
         self.reports: list[wire.Meta] = []
         self.shutdowns: list[wire.Meta] = []
         self.settled = False
@@ -200,9 +204,10 @@ class FakeInstance:
 
     # ------------------------------------------------------------ what tests make it do
 
-    async def send(self, data: bytes) -> None:
-        """Send to the worker what it has not asked for."""
-        await self._loop.sock_sendall(self._guest_channel, data)
+    async def send(self, data: bytes, lane: int | None = None) -> None:
+        """Send to the worker what it has not asked for; on its first channel, or on a lane."""
+        channel = self._guest_channel if lane is None else self.lanes[lane]
+        await self._loop.sock_sendall(channel, data)
 
     async def print(self, text: bytes) -> None:
         """Write to its output; waits while the pipe is full."""
@@ -210,7 +215,9 @@ class FakeInstance:
             try:
                 text = text[os.write(self._guest_output_fd, text) :]
             except BlockingIOError:
-                await self._writable()
+                await self._when(
+                    self._loop.add_writer, self._loop.remove_writer, self._guest_output_fd
+                )
             except BrokenPipeError:
                 return
 
@@ -230,26 +237,52 @@ class FakeInstance:
 
     async def _run(self) -> None:
         """Read frames and react, until the channel ends or a reaction does."""
+        await self._serve(self._guest_channel)
+
+    async def _serve(self, channel: socket.socket) -> None:
         reader = wire.FrameReader()
-        while data := await self._receive():
+        while data := await self._receive(channel):
             for kind, meta, body in reader.feed(data):
+                if kind == wire.LANE:
+                    self._begin_lane(socket.socket(fileno=self._fds.pop(0)))
+                    continue
                 reaction = await self._react(kind, meta, body)
                 await self.print(reaction.output)
                 if reaction.send:
-                    await self.send(reaction.send)
+                    await self._loop.sock_sendall(channel, reaction.send)
                 if reaction.hang_up:
-                    self._guest_channel.close()
+                    channel.close()
                     await self._loop.create_future()
                 if reaction.exit:
                     self._exit = reaction.exit
+                    self._task.cancel()
                     return
-        self._exit = Exit(code=0)
+        if channel is self._guest_channel:
+            self._exit = Exit(code=0)
 
-    async def _receive(self) -> bytes:
-        try:
-            return await self._loop.sock_recv(self._guest_channel, wire.RECV_BYTES)
-        except ConnectionResetError:
-            return b""
+    def _begin_lane(self, lane: socket.socket) -> None:
+        assert len(self.lanes) < self.inits[0]["concurrency"], "a worker opened too many lanes"
+        lane.setblocking(False)
+        self.lanes.append(lane)
+        self._lane_tasks.append(self._loop.create_task(self._serve(lane)))
+        self._lane_tasks[-1].add_done_callback(self._lane_ended)
+
+    def _lane_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._sandbox.errors.append(error)
+            self.end(Exit(failure=repr(error)))
+
+    async def _receive(self, channel: socket.socket) -> bytes:
+        while True:
+            try:
+                data, fds = wire.receive_descriptors(channel)
+            except BlockingIOError:
+                await self._when(self._loop.add_reader, self._loop.remove_reader, channel.fileno())
+            except ConnectionResetError:
+                return b""
+            else:
+                self._fds += fds
+                return data
 
     async def _react(self, kind: int, meta: wire.Meta, body: bytes) -> Reaction:
         reaction: Reaction | Awaitable[Reaction]
@@ -277,18 +310,23 @@ class FakeInstance:
             reaction = on_invoke if isinstance(on_invoke, Reaction) else on_invoke(meta, body)
         return await reaction if inspect.isawaitable(reaction) else reaction
 
-    async def _writable(self) -> None:
-        writable = self._loop.create_future()
-        fd = self._guest_output_fd
-        self._loop.add_writer(fd, _wake, writable)
+    async def _when(
+        self, watch: Callable[..., None], forget: Callable[..., object], fd: int
+    ) -> None:
+        """Wait until a descriptor is ready, by the loop's own methods."""
+        ready = self._loop.create_future()
+        watch(fd, _wake, ready)
         try:
-            await writable
+            await ready
         finally:
-            self._loop.remove_writer(fd)
+            forget(fd)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Its task is over, and with it whatever watched these descriptors."""
-        self._guest_channel.close()
+        for lane_task in self._lane_tasks:
+            lane_task.cancel()
+        for channel in (self._guest_channel, *self.lanes):
+            channel.close()
         os.close(self._guest_output_fd)
         if not task.cancelled() and (error := task.exception()):
             self._sandbox.errors.append(error)

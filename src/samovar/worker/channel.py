@@ -33,6 +33,22 @@ SMALL_READS = 8
 REST_S = 0.005
 
 
+class Pace:
+    """How long the channels of one instance rest. If many of them have to, each does for longer:
+    together they get no more of the event loop than one does."""
+
+    def __init__(self) -> None:
+        self.resting = 0
+
+    def next_rest_s(self) -> float:
+        """One more begins to rest: for how long."""
+        self.resting += 1
+        return REST_S * self.resting
+
+
+_LANE_FRAME = wire.encode(wire.LANE)
+
+
 class ChannelClosedError(Exception):
     """The instance closed its end, died, or broke the protocol (`breach` says how)."""
 
@@ -44,16 +60,27 @@ class ChannelClosedError(Exception):
 class Channel:
     """Frames over a non-blocking stream socket, on the running event loop.
 
-    `on_closed` is called when the other side closes the channel or breaks the protocol.
+    `on_closed` is called when the other side closes the channel or breaks the protocol. `pace` is
+    that of the instance's other channels; `may_pend`: whether answers may be pending.
     `parts` is the stream of the newest answer, if it is one; `idle`, where that answer is pending,
     is done when the instance is (True) or when no IDLE will come any more (False)."""
 
-    def __init__(self, sock: socket.socket, on_closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_closed: Callable[[], None],
+        pace: Pace | None = None,
+        *,
+        may_pend: bool = True,
+    ) -> None:
         self._sock = sock
         self._on_closed = on_closed
+        self.pace = pace or Pace()
+        self._may_pend = may_pend
         self._loop = asyncio.get_running_loop()
         self._reader = wire.FrameReader()
         self._unsent = bytearray()
+        self._unpassed: list[socket.socket] = []
         self._answer: asyncio.Future[wire.Frame] | None = None
         self._closed: ChannelClosedError | None = None
         self.parts: Parts | None = None
@@ -73,6 +100,11 @@ class Channel:
     def closed(self) -> bool:
         """Whether nothing can be asked any more."""
         return self._closed is not None
+
+    @property
+    def breached(self) -> bool:
+        """Whether it has closed because the instance broke the protocol."""
+        return self._closed is not None and self._closed.breach is not None
 
     @property
     def paused(self) -> bool:
@@ -98,6 +130,15 @@ class Channel:
         """Send a frame to which no answer is due."""
         if self._closed is None:
             self._send(frame)
+
+    def pass_on(self, lane: socket.socket) -> None:
+        """Give the instance the far end of a lane, in a LANE frame: at once, or when it has read
+        what comes before. It is closed here."""
+        self._unpassed.append(lane)
+        if self._closed is not None:
+            self._drop_unpassed()
+        elif not self._unsent:
+            self._pass_on()
 
     def tell_last(self, frame: bytes) -> None:
         """Send the last frame, and end what waits for an answer. Until `close`, what still comes is
@@ -127,6 +168,9 @@ class Channel:
         return None
 
     def _writable(self) -> None:
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+            return self._pass_on()
         try:
             sent = self._sock.send(self._unsent[: 1 << 20])
         except BlockingIOError:
@@ -136,7 +180,26 @@ class Channel:
         del self._unsent[:sent]
         if not self._unsent:
             self._loop.remove_writer(self._sock)
+            self._pass_on()
         return None
+
+    def _pass_on(self) -> None:
+        """Frame and descriptor go in one system call, so the one is where the other is; what is
+        shorter than a page is sent whole or not at all."""
+        while self._unpassed:
+            try:
+                socket.send_fds(self._sock, [_LANE_FRAME], [self._unpassed[0].fileno()])
+            except BlockingIOError:
+                self._loop.add_writer(self._sock, self._writable)
+                return None
+            except OSError:
+                return self._fail(ChannelClosedError())
+            self._unpassed.pop(0).close()
+        return None
+
+    def _drop_unpassed(self) -> None:
+        while self._unpassed:
+            self._unpassed.pop().close()
 
     # ------------------------------------------------------------ receiving
 
@@ -184,8 +247,9 @@ class Channel:
             return self._more(frame)
         if frame[0] == wire.HEAD:
             self.parts = Parts(self._resume)
-        elif frame[1]:
-            self._check_pending(frame)
+        elif frame[1] and not self._takes_pending(frame):
+            self._answer = answer
+            return "an answer that is pending"
         if not answer.done():
             answer.set_result(frame)
         return None
@@ -194,25 +258,29 @@ class Channel:
         """Take what may come after the first frame of an answer; return what is wrong with it."""
         if self.parts is not None and self.parts.end is None:
             breach = self.parts.feed(frame)
-            if breach is None and frame[0] != wire.PART:
-                self._check_pending(frame)
+            if breach is None and frame[0] != wire.PART and not self._takes_pending(frame):
+                return "a stream whose end is pending"
             return breach
         if frame[0] == wire.IDLE and self.idle is not None and not self.idle.done():
             self.idle.set_result(True)
             return None
         return f"unasked frame of type {frame[0]}"
 
-    def _check_pending(self, frame: wire.Frame) -> None:
+    def _takes_pending(self, frame: wire.Frame) -> bool:
+        """Look whether an answer is pending; return False if none may be."""
         if frame[0] in (wire.RESPONSE, wire.ERROR) and frame[1].get("pending") is True:
             self.idle = self._loop.create_future()
+            return self._may_pend
+        return True
 
     def _rest(self) -> None:
         self._small_reads = 0
         self._loop.remove_reader(self._sock)
-        self._resting = self._loop.call_later(REST_S, self._rested)
+        self._resting = self._loop.call_later(self.pace.next_rest_s(), self._rested)
 
     def _rested(self) -> None:
         self._resting = None
+        self.pace.resting -= 1
         self._go_on()
 
     def _resume(self) -> None:
@@ -237,8 +305,10 @@ class Channel:
         if self._watching:
             self._watching = False
             self._unsent.clear()
+            self._drop_unpassed()
             if self._resting is not None:
                 self._resting.cancel()
+                self.pace.resting -= 1
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
 

@@ -22,6 +22,31 @@ REST_S = 0.005
 """The pipe is read no more than twice in so long: about 26 MB/s at most."""
 
 
+class Tail:
+    """The last of what an instance has printed, and we have written, since something began: with
+    many requests at once, what came during each of them."""
+
+    def __init__(self, tails: list[Tail]) -> None:
+        self._tails = tails
+        self._kept = bytearray()
+        tails.append(self)
+
+    def keep(self, data: bytes) -> None:
+        """Add to it."""
+        self._kept += data[-TAIL_BYTES:]
+        if len(self._kept) > 4 * TAIL_BYTES:
+            del self._kept[:-TAIL_BYTES]
+
+    def text(self) -> bytes:
+        """The last 4 KiB."""
+        return bytes(self._kept[-TAIL_BYTES:])
+
+    def end(self) -> None:
+        """Add no more. Idempotent."""
+        if self in self._tails:
+            self._tails.remove(self)
+
+
 class Output:
     """Reads the pipe of one instance on the running event loop."""
 
@@ -29,21 +54,27 @@ class Output:
         self._fd = fd
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        self._tail = bytearray()
+        self._tails: list[Tail] = []
+        """Of what is under way."""
+        self._unfinished = False
+        """Whether the last line has no end yet."""
         self._read_at = 0.0
         self._resting: asyncio.TimerHandle | None = None
         self._closed = False
         self._loop.add_reader(fd, self._readable)
 
-    def begin(self, line: bytes) -> None:
+    def begin(self, line: bytes = b"") -> Tail:
         """Start the log of an invocation with a line of the platform's."""
-        self._tail.clear()
-        self.write(line)
+        if not self._tails:
+            self._unfinished = False
+        tail = Tail(self._tails)
+        if line:
+            self.write(line)
+        return tail
 
     def write(self, line: bytes) -> None:
         """Add a line of the platform's, on a line of its own."""
-        unfinished = self._tail and self._tail[-1:] != b"\n"
-        self._keep(b"\n" + line if unfinished else line)
+        self._keep(b"\n" + line if self._unfinished else line)
 
     def drain(self) -> None:
         """Take what is in the pipe now: everything printed before the answer was sent."""
@@ -53,10 +84,6 @@ class Output:
             if not data:
                 return
             taken += len(data)
-
-    def tail(self) -> bytes:
-        """The last 4 KiB since `begin`."""
-        return bytes(self._tail[-TAIL_BYTES:])
 
     def close(self) -> None:
         """Stop reading (the pipe's owner closes it)."""
@@ -89,6 +116,6 @@ class Output:
 
     def _keep(self, data: bytes) -> None:
         self._sink(data)
-        self._tail += data[-TAIL_BYTES:]
-        if len(self._tail) > 4 * TAIL_BYTES:
-            del self._tail[:-TAIL_BYTES]
+        self._unfinished = data[-1:] != b"\n"
+        for tail in self._tails:
+            tail.keep(data)

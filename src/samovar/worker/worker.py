@@ -59,6 +59,7 @@ class LocalWorker:
         self._init_limit_s = init_limit_s
         self._terminal = terminal
         self._instances: dict[InstanceId, RunningInstance] = {}
+        self._ending: set[InstanceId] = set()
         self._exit_callbacks: list[Callable[[InstanceId], None]] = []
         self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
         self._tasks = asyncio.TaskGroup()
@@ -151,20 +152,17 @@ class LocalWorker:
         self, instance: InstanceId, invocation: Invocation, sink: ResponseSink | None = None
     ) -> Outcome:
         """See `ports.Worker`."""
-        running = self._idle(instance)
+        running = self._ready(instance)
         self._watch.wake()
         try:
-            outcome = await running.invoke(invocation, sink)
-        except BaseException:  # cancelled, or a defect of the sink
-            self._end_soon(instance)
-            raise
-        if not outcome.instance_survives:
-            self._end_soon(instance)
-        return outcome
+            return await running.invoke(invocation, sink)
+        finally:
+            if running.is_spent:
+                self._end_soon(instance)
 
     async def crash(self, instance: InstanceId, invocation: Invocation) -> Outcome:
         """See `ports.Worker`."""
-        running = self._idle(instance)
+        running = self._ready(instance)
         try:
             return await running.crash(invocation)
         finally:
@@ -225,13 +223,9 @@ class LocalWorker:
             )
         self._slots.take(instance, version.memory_mib, version.vcpus)
 
-    def _idle(self, instance: InstanceId) -> RunningInstance:
+    def _ready(self, instance: InstanceId) -> RunningInstance:
         running = self._instances.get(instance)
-        if (
-            running is None
-            or running.state is not InstanceState.IDLE
-            or running.handle.exited.done()
-        ):
+        if running is None or not running.takes_more:
             raise PlatformError(ErrorCode.SERVICE, f"Instance {instance} is not idle here.")
         return running
 
@@ -308,7 +302,7 @@ class LocalWorker:
     def _exited_while_busy(self, instance: InstanceId) -> None:
         running = self._instances.get(instance)
         if running is not None:
-            running.close_channel()
+            running.close_channels()
             if running.state is InstanceState.IDLE:  # it had answered first
                 self._lost(instance)
 
@@ -320,7 +314,8 @@ class LocalWorker:
 
     def _end_soon(self, instance: InstanceId) -> None:
         running = self._instances.get(instance)
-        if running is not None and not self._closing:
+        if running is not None and not self._closing and instance not in self._ending:
+            self._ending.add(instance)
             running.condemn()
             self._tasks.create_task(self._end(instance), name=f"end-{instance}")
 
@@ -337,7 +332,10 @@ class LocalWorker:
             callback(self.id)
 
     async def _end(self, instance: InstanceId) -> None:
-        await self._clear_away(instance)
+        try:
+            await self._clear_away(instance)
+        finally:
+            self._ending.discard(instance)
         for callback in self._exit_callbacks:
             callback(instance)
 

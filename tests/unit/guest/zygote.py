@@ -124,6 +124,30 @@ class Answer:
         return json.loads(self.body)
 
 
+class Lane:
+    """One channel of many, as the worker has it."""
+
+    def __init__(self) -> None:
+        self.channel, self.theirs = socket.socketpair()
+        self.channel.settimeout(ANSWER_WITHIN_S)
+        self._reader = wire.FrameReader()
+
+    def begin(self, event: Any = None, **meta: Any) -> None:
+        """Invoke, and do not wait."""
+        body = json.dumps(event).encode()
+        self.channel.sendall(wire.encode(wire.INVOKE, invoke_meta(**meta), body))
+
+    def answer(self) -> Answer:
+        while data := self.channel.recv(wire.RECV_BYTES):
+            for frame in self._reader.feed(data):
+                return Answer(*frame)
+        raise EOFError("the instance has closed the lane")
+
+    def invoke(self, event: Any = None, **meta: Any) -> Answer:
+        self.begin(event, **meta)
+        return self.answer()
+
+
 class Instance:
     """One forked instance; `init` and `invoke` speak to its loop as a worker does."""
 
@@ -135,6 +159,7 @@ class Instance:
         os.set_blocking(self._output_fd, False)
         self._output = b""
         self._zygote = zygote
+        self._lanes: list[Lane] = []
         if control_fd is None:
             self.pid = zygote.fork(theirs, output)
         else:
@@ -144,14 +169,25 @@ class Instance:
         os.close(output)
         self._reader = wire.FrameReader()
 
-    def init(self, handler: str = "app.handler", env: dict[str, str] | None = None) -> Answer:
+    def init(
+        self, handler: str = "app.handler", env: dict[str, str] | None = None, **more: Any
+    ) -> Answer:
         meta = {
             "handler": handler,
             "task_root": str(self.task_root),
             "env": {"TZ": ":UTC"} if env is None else env,
             "runtime": "python3",
+            **more,
         }
         return self.ask(wire.INIT, meta)
+
+    def lane(self) -> Lane:
+        """Give it one more channel."""
+        lane = Lane()
+        socket.send_fds(self.channel, [wire.encode(wire.LANE)], [lane.theirs.fileno()])
+        lane.theirs.close()
+        self._lanes.append(lane)
+        return lane
 
     def invoke(self, event: Any = None, **meta: Any) -> Answer:
         return self.ask(wire.INVOKE, invoke_meta(**meta), json.dumps(event).encode())
@@ -210,6 +246,8 @@ class Instance:
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
         self.channel.close()
+        for lane in self._lanes:
+            lane.channel.close()
         os.close(self._output_fd)
 
 

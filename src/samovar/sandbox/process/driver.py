@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import samovar
+from samovar.guest import wire
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
@@ -38,8 +38,6 @@ DEFAULT_LOOP = "samovar.guest.python_loop"
 
 _OPEN_LIMIT_S = 30.0
 _CLOSE_LIMIT_S = 15.0
-_SO_PASSRIGHTS = 83
-"""At 0, nobody can send us descriptors, to be closed by us: that may take long (`seccomp`)."""
 _MAX_RESTARTS = 3
 """In a row, without an instance started in between."""
 
@@ -144,13 +142,10 @@ class ProcessSandbox:
 
     def _begin(self, spec: SandboxSpec, code_dir: Path, layers_dir: Path | None) -> ProcessInstance:
         try:
-            channel, their_channel = socket.socketpair()
+            channel, their_channel = wire.channel_ends()
             output_fd, their_output = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
             raise PlatformError(ErrorCode.UNAVAILABLE, f"no room for a start: {error}") from error
-        channel.setblocking(False)
-        with contextlib.suppress(OSError):  # before Linux 6.16
-            channel.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         os.set_blocking(output_fd, False)
         own_root = Layer.MOUNTS in self.isolation.layers
         layers_root = LAYERS_ROOT if own_root else str(layers_dir)
