@@ -24,8 +24,8 @@ that calls again at once is to find the instance idle, not one more being starte
 
 
 class Lane:
-    """Runs invocations on `channel`, each for at most `timeout_s`. `why_closed` waits for the end of
-    an instance whose channel has closed, sees to it that it comes, and tells how it was."""
+    """Runs invocations on `channel`, each for at most `timeout_s`. `why_closed` sees to the end of
+    an instance whose channel has closed, waits for it, and tells how it was."""
 
     def __init__(
         self,
