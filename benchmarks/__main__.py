@@ -29,6 +29,7 @@ SUITES = (
     "events",
     "memory",
     "contention",
+    "scheduling",
     "peers",
 )
 RESULTS = ROOT / "benchmarks" / "results"

@@ -43,6 +43,7 @@ from samovar.frontend.scaling import Scaling
 from samovar.frontend.schedule_routes import ScheduleRoutes
 from samovar.frontend.service import lambda_service, scheduler_service
 from samovar.frontend.test_controls import ControlRoutes
+from samovar.frontend.top import TopRoutes
 from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
@@ -190,7 +191,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             base_url=lambda: base_url,
             clock=clock,
         )
-        more = _event_routes(events, clock)
+        more = {**_event_routes(events, clock), **TopRoutes(manager, [worker]).routes()}
         if config.test_controls:
             more["test"] = ControlRoutes(invoker, clock, faults, events.at_rest)
         guard = OriginGuard(*config.host_names)

@@ -6,7 +6,7 @@ import dataclasses
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from samovar.model.isolation import Isolation, Layer
 from samovar.placement.feasible import disk_mib, feasible
@@ -81,6 +81,10 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.planner = Planner()
         self.workers: dict[str, WorkerStatus] = {}
+
+    @initialize(few=st.sampled_from([0, 100]))
+    def look_at_some_one_by_one(self, few):
+        self.planner = Planner(few)
 
     @rule(status=statuses())
     def observe(self, status):

@@ -302,6 +302,24 @@ def rm(
     typer.echo(f"{name} deleted")
 
 
+@app.command()
+def top(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Show one look and end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One look as JSON, for programs.")
+    ] = False,
+) -> None:
+    """Show what is promised and what is really used, each second."""
+    from samovar.cli import top as verb
+
+    endpoint = endpoint_of(context)
+    if once or as_json:
+        typer.echo(verb.once(endpoint, as_json=as_json))
+    else:
+        verb.watch(endpoint)
+
+
 def main() -> NoReturn:
     """The entry point. A person never sees a traceback; the exit status says what it was."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from msgspec import structs
 from samovar.manager.functions import Functions
 from samovar.manager.pool import Pool
 from samovar.manager.room import Room
+from samovar.manager.tally import Tally
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import Initialization, InstanceId, WorkerId
@@ -45,11 +47,13 @@ class Instances:
         workers: Mapping[WorkerId, Worker],
         room: Room,
         functions: Functions,
+        tally: Tally,
         monotonic: Callable[[], float],
     ) -> None:
         self._workers = workers
         self._room = room
         self._functions = functions
+        self._tally = tally
         self._monotonic = monotonic
         self._numbers: Iterator[int] = itertools.count(1)
         self._origins: dict[InstanceId, Origin] = {}
@@ -59,6 +63,10 @@ class Instances:
 
     def __getitem__(self, instance: InstanceId) -> Origin:
         return self._origins[instance]
+
+    def pools(self) -> Iterator[Pool]:
+        """The pool of each."""
+        return (origin.pool for origin in self._origins.values())
 
     def pool_of(self, instance: InstanceId) -> Pool | None:
         """None: it is gone, or has never come up."""
@@ -82,6 +90,8 @@ class Instances:
         except BaseException as error:
             self._room.is_free(pool, where)
             told = _as_told(error, pool)
+            if not isinstance(told, (NoRoomError, asyncio.CancelledError)):
+                self._tally.start_failed(pool.version.id)
             if told is error:
                 raise
             raise told from error
@@ -90,6 +100,7 @@ class Instances:
         origin = self._origins[instance] = Origin(instance, where, worker, pool, report)
         self._room.came_up(pool, instance, where, self._monotonic())
         self._functions.of(pool.version).has_started(started)
+        self._tally.started(pool.version.id, cause)
         return origin
 
     async def stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:

@@ -15,19 +15,22 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
+from samovar.census import ManagerCensus
 from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
 from samovar.manager.alarm import Alarm
+from samovar.manager.census import census_of
 from samovar.manager.eviction import Victim
 from samovar.manager.functions import Functions
 from samovar.manager.instances import Instances, NoRoomError, Origin, with_queueing
+from samovar.manager.leases import Granted, Held
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.policies import policy_named
 from samovar.manager.pool import BEFOREHAND, Pool, PoolKey
 from samovar.manager.pools import Pools
 from samovar.manager.refusals import check_scale, shutting_down
 from samovar.manager.room import Room
+from samovar.manager.tally import Tally
 from samovar.model.errors import PlatformError
 from samovar.model.function import LATEST, FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId
@@ -46,25 +49,6 @@ ROUND_S = 1.0
 TIMER_RESOLUTION_S = 0.001
 
 WARM = StartReport(cause=None)
-
-
-class _Granted(NamedTuple):
-    """What a request that has waited gets."""
-
-    instance: InstanceId
-    origin: Origin
-    at: float
-    report: StartReport | None
-    provisioned: bool
-
-
-class _Held(NamedTuple):
-    """What a lease stands for."""
-
-    instance: InstanceId
-    pool: Pool
-    on_demand: bool
-    """It counts against the limits."""
 
 
 class PoolManager:
@@ -95,9 +79,12 @@ class PoolManager:
         self._functions = Functions(named, keep_alive, concurrency_target)
         self._pools = Pools(self._functions, forget_after_s)
         self._room = Room(self._workers, placement, self._make_room)
-        self._instances = Instances(self._workers, self._room, self._functions, monotonic)
-        self._tickets: dict[Ticket, asyncio.Future[_Granted]] = {}
-        self._leases: dict[int, _Held] = {}
+        self.tally = Tally()
+        self._instances = Instances(
+            self._workers, self._room, self._functions, self.tally, monotonic
+        )
+        self._tickets: dict[Ticket, asyncio.Future[Granted]] = {}
+        self._leases: dict[int, Held] = {}
         self._numbers = itertools.count(1)
         self._tasks = asyncio.TaskGroup()
         self._alarm = Alarm(self._on_time, monotonic)
@@ -122,6 +109,13 @@ class PoolManager:
 
     async def acquire(self, version: FunctionVersion, tenant: str | None = None) -> Lease:
         """See `ports.Manager`."""
+        try:
+            return await self._acquire(version, tenant)
+        except PlatformError as refusal:
+            self.tally.refused(version.id, refusal)
+            raise
+
+    async def _acquire(self, version: FunctionVersion, tenant: str | None) -> Lease:
         if self._draining:
             raise shutting_down()
         now = self._monotonic()
@@ -168,6 +162,7 @@ class PoolManager:
         self.ledger.provision(function, version, provisioned)
         if current is None and version == LATEST:
             self._functions.forget(function)
+            self.tally.forget(function)
 
     def renew(self, version: FunctionVersion) -> None:
         """See `ports.Manager`. What waits already is still served by the old pools."""
@@ -207,6 +202,11 @@ class PoolManager:
             soft = state.soft_limit(pool.version, self._functions.concurrency_target)
             self._perform(pool, pool.tune(state.keep, soft))
 
+    def census(self) -> ManagerCensus:
+        """See `census.ManagerView`."""
+        pools = {*self._pools, *self._instances.pools()}
+        return census_of(pools, self.ledger, self.tally)
+
     async def drain(self, timeout_s: float) -> None:
         """See `ports.Manager`. Instances are stopped by their workers, afterwards."""
         self._draining = True
@@ -223,9 +223,9 @@ class PoolManager:
 
     async def _wait(self, pool: Pool, asked: float) -> Lease:
         ticket = Ticket(next(self._numbers))
-        future: asyncio.Future[_Granted] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = future
-        granted: _Granted | None = None
+        granted: Granted | None = None
         try:
             self._perform(pool, pool.request(ticket))
             if not await _done_within(self._queue_timeout_s, future) and not pool.blocked:
@@ -245,7 +245,7 @@ class PoolManager:
         report = with_queueing(first or WARM, (at - asked) * 1e3)
         return self._lease(pool, instance, origin, report, on_demand=not provisioned)
 
-    def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[_Granted]) -> None:
+    def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[Granted]) -> None:
         """Take a request out of the queue, or give back what it was granted a moment ago."""
         pool.cancel(ticket)
         if future.done() and not future.cancelled() and future.exception() is None:
@@ -264,10 +264,10 @@ class PoolManager:
         on_demand: bool,
     ) -> Lease:
         number = next(self._numbers)
-        self._leases[number] = _Held(instance, pool, on_demand)
+        self._leases[number] = Held(instance, pool, on_demand)
         return Lease(instance, origin.worker, pool.version, report, number)
 
-    async def _release_when_idle(self, worker: Worker, held: _Held) -> None:
+    async def _release_when_idle(self, worker: Worker, held: Held) -> None:
         survives = False
         try:
             survives = await worker.await_idle(held.instance)
@@ -276,7 +276,7 @@ class PoolManager:
         finally:
             self._give_back(held, survives=survives)
 
-    def _give_back(self, held: _Held, *, survives: bool) -> None:
+    def _give_back(self, held: Held, *, survives: bool) -> None:
         self._finished(held.pool, on_demand=held.on_demand)
         self._release(held.pool, held.instance, survives=survives)
 
@@ -326,7 +326,7 @@ class PoolManager:
         origin = self._instances[instance]
         report, origin.first = origin.first, None
         provisioned = pool.members.is_provisioned(instance)
-        future.set_result(_Granted(instance, origin, now, report, provisioned))
+        future.set_result(Granted(instance, origin, now, report, provisioned))
         return ()
 
     async def _start(self, pool: Pool, cause: ColdCause) -> None:
@@ -360,6 +360,7 @@ class PoolManager:
         async with asyncio.TaskGroup() as stops:
             for worth, instance, pool in leaving:
                 pool.keep.evicted(worth)
+                self.tally.evicted(pool.version.id)
                 for _ in pool.evict(instance):
                     stops.create_task(self._stop(instance, in_a_hurry=True))
 
@@ -388,6 +389,6 @@ class PoolManager:
         self._next_round.set(self._monotonic() + self._round_s)
 
 
-async def _done_within(limit_s: float, future: asyncio.Future[_Granted]) -> bool:
+async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
     done, _ = await asyncio.wait((future,), timeout=limit_s)
     return bool(done)

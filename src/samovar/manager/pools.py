@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from samovar.manager.functions import Functions
 from samovar.manager.pool import Pool, PoolKey
@@ -25,6 +25,9 @@ class Pools:
 
     def __len__(self) -> int:
         return len(self._pools)
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
 
     def make(
         self,

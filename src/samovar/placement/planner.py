@@ -9,14 +9,15 @@ from operator import attrgetter
 from samovar.model.instance import WorkerId
 from samovar.placement.feasible import obstacle
 from samovar.placement.fleet import Fleet
-from samovar.placement.search import Search
+from samovar.placement.search import FEW, Search
 from samovar.ports import Need, Refusal, WorkerStatus
 
 
 class Planner:
-    """The `Placement` port."""
+    """The `Placement` port. `few`: see `search.FEW`."""
 
-    def __init__(self) -> None:
+    def __init__(self, few: int = FEW) -> None:
+        self._few = few
         self._fleet = Fleet()
 
     def observe(self, status: WorkerStatus) -> None:
@@ -29,7 +30,7 @@ class Planner:
 
     def place(self, need: Need) -> WorkerId | None:
         """See `ports.Placement`."""
-        best = Search(self._fleet, need).best()
+        best = Search(self._fleet, need, self._few).best()
         if best is None:
             return None
         self._fleet.take(best, need)

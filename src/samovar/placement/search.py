@@ -9,6 +9,7 @@ version's instances.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,7 +23,8 @@ from samovar.placement.rank import rank, sole_place
 from samovar.ports import Need
 
 FEW = 16
-"""So many are looked at one by one: asking the groups costs about as much."""
+"""So many are looked at one by one, and as many as the square root of all: asking the groups, in
+which each of them has to be found, costs about as much."""
 
 Among = Mapping[WorkerId, Spot]
 """Those that hold something."""
@@ -42,9 +44,10 @@ class _Found(NamedTuple):
 class Search:
     """See the module's text."""
 
-    def __init__(self, fleet: Fleet, need: Need) -> None:
+    def __init__(self, fleet: Fleet, need: Need, few: int = FEW) -> None:
         self._fleet = fleet
         self._need = need
+        self._few = max(few, math.isqrt(len(fleet.spots)))
         self._in_zone = _in_zones(fleet, need)
         self._avoided = sole_place(need)
         self._fewest = 0
@@ -66,7 +69,7 @@ class Search:
         return found
 
     def _among(self, holders: Among) -> Spot | None:
-        if len(holders) > FEW:
+        if len(holders) > self._few:
             return self._of_groups(holders)
         able = [
             (rank(self._need, spot.status, self._in_zone), spot)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from samovar.census import WorkerCensus
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import Initialization, InstanceId, InstanceState, WorkerId
@@ -20,6 +21,7 @@ from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started,
 from samovar.telemetry.log import get_logger
 from samovar.worker.bridging import is_bridged
 from samovar.worker.capacity import Capacity
+from samovar.worker.census import Counted
 from samovar.worker.code_cache import CodeCache
 from samovar.worker.contents import NOTHING, Contents
 from samovar.worker.farewell import HURRIED_S, LONGEST_S
@@ -60,6 +62,7 @@ class LocalWorker:
         self._terminal = terminal
         self._instances: dict[InstanceId, RunningInstance] = {}
         self._ending: set[InstanceId] = set()
+        self._counted = Counted(capacity, self._instances)
         self._exit_callbacks: list[Callable[[InstanceId], None]] = []
         self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
         self._tasks = asyncio.TaskGroup()
@@ -111,6 +114,10 @@ class LocalWorker:
             zone=self._capacity.zone,
             pressure=self._watch.pressure,
         )
+
+    async def census(self) -> WorkerCensus:
+        """See `census.WorkerView`."""
+        return await self._counted.census(self.status(), self._slots.promised_vcpus)
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
