@@ -107,3 +107,15 @@ def test_hostile_tags_are_refused_wherever_they_come(
     assert refusal(lambda_client.get_function, FunctionName="never")[0] == (
         "ResourceNotFoundException"
     )
+
+
+def test_tags_of_ours_are_in_force_at_once_and_leave_the_function_alone(
+    lambda_client, make_function
+):
+    name = make_function(SOURCE, Tags={"samovar:keep-alive": "greedy-dual"})
+    arn = arn_of(name)
+    lambda_client.tag_resource(Resource=arn, Tags={"samovar:soft-concurrency": "3"})
+    assert lambda_client.invoke(FunctionName=name, Payload=b"7")["Payload"].read() == b"7"
+    lambda_client.untag_resource(Resource=arn, TagKeys=["samovar:keep-alive"])
+    assert lambda_client.list_tags(Resource=arn)["Tags"] == {"samovar:soft-concurrency": "3"}
+    assert lambda_client.invoke(FunctionName=name, Payload=b"8")["Payload"].read() == b"8"

@@ -63,6 +63,36 @@ def test_requests_that_are_kept_for_it(deploy, listed):
     assert listed() == "-"
 
 
+def test_instances_that_wait_for_requests(deploy, listed, name, lambda_client):
+    assert deploy("--provisioned", "1") == "created"
+    assert listed() == "1 provisioned"
+    assert deploy("--provisioned", "1") == "is up to date"
+    assert deploy("--provisioned", "1", source="handler = print") == "updated (code)"
+    alias = lambda_client.get_alias(FunctionName=name, Name="live")
+    assert alias["FunctionVersion"] == "2"
+    for count in ("2", "0"):
+        done = deploy("--provisioned", count, source="handler = print")
+        assert done == "updated (provisioned concurrency)"
+    assert listed() == "-"
+
+
+def test_instances_that_cannot_start_are_told(samovar, name, tmp_path):
+    broken = app(tmp_path / "x", "def handler(event, context): ...\nraise RuntimeError('no tea')\n")
+    done = samovar("deploy", broken, "--name", name, "--provisioned", "1")
+    assert done.returncode == 1
+    assert f"{name}:live did not become ready: " in done.stderr
+
+
+def test_what_idle_instances_are_kept_by(deploy, name, lambda_client):
+    assert deploy("--keep-alive", "histogram") == "created"
+    assert lambda_client.get_function(FunctionName=name)["Tags"] == {
+        "samovar:keep-alive": "histogram"
+    }
+    assert deploy("--keep-alive", "histogram") == "is up to date"
+    assert deploy("--keep-alive", "none") == "updated (keep-alive)"
+    assert deploy("--keep-alive", "none") == "is up to date"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samovar.frontend.catalog import Target
 from samovar.frontend.scales import check_provisioned, shares, total, wanted, with_alias, with_rule
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import LATEST, CapacityProvider
@@ -133,3 +135,14 @@ def test_what_several_versions_have_is_told_as_one(statuses, expected):
     assert (found.requested, found.allocated, found.available) == (6, 4, 2)
     assert found.status is expected
     assert found.reason == ("FAILED" if expected is FAILED else None)
+
+
+@given(weight=st.floats(0, 1), count=st.integers(1, 500))
+def test_requests_go_where_the_instances_are(weight, count):
+    """Draws at even distances fall to each version as often as it has instances (or, by a rounding
+    error, once more or less)."""
+    alias = an_alias(routing={"2": weight})
+    target = Target((published("1"), published("2")), tuple(alias.routing.values()))
+    drawn = Counter(target.choose(lambda n=n: (n + 0.5) / count).version for n in range(count))
+    for version, share in shares(provisioned("live", count), [alias]).items():
+        assert abs(drawn[version] - share) <= 1

@@ -83,6 +83,8 @@ def apply_instance_rules(client: LambdaClient, name: str, rules: InstanceRules) 
             changed.append(f"{LIVE} is version {version}")
     if rules.provisioned is not None and _provision(client, name, rules.provisioned):
         changed.append("provisioned concurrency")
+    if rules.provisioned:
+        _await_provisioned(client, name)
     return changed
 
 
@@ -155,15 +157,19 @@ def _provision(client: LambdaClient, name: str, provisioned: int) -> bool:
         before = 0
     if provisioned == before:
         return False
-    if not provisioned:
+    if provisioned:
+        count: Any = {"ProvisionedConcurrentExecutions": provisioned}
+        client.put_provisioned_concurrency_config(**live, **count)
+    else:
         client.delete_provisioned_concurrency_config(**live)
-        return True
-    client.put_provisioned_concurrency_config(**live, ProvisionedConcurrentExecutions=provisioned)
+    return True
+
+
+def _await_provisioned(client: LambdaClient, name: str) -> None:
     from botocore.waiter import WaiterModel, create_waiter_with_client
 
     model = WaiterModel(_PROVISIONED)
     _wait(create_waiter_with_client("Provisioned", model, client), name, LIVE)
-    return True
 
 
 def _wait(waiter: Any, name: str, qualifier: str) -> None:

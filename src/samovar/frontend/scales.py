@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ def shares(rule: ScaleRule, aliases: Iterable[Alias]) -> Mapping[str, int]:
     alias = next((alias for alias in aliases if alias.name == rule.qualifier), None)
     if alias is None:
         return {rule.qualifier: whole}
-    parts = {version: int(whole * share + 0.5) for version, share in alias.routing.items()}
+    parts = {version: math.ceil(whole * share - 0.5) for version, share in alias.routing.items()}
     return {alias.version: whole - sum(parts.values()), **parts}
 
 
