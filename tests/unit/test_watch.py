@@ -15,6 +15,7 @@ from samovar.sandbox.fake import NOTHING, Behaviour, Reaction
 from samovar.worker.capacity import Capacity
 from samovar.worker.watch import PATIENCE_LOOKS
 from tests.unit.fake_machine import Machine, machine
+from tests.unit.scripted_worker import until
 
 SCARCE = Capacity(usable_memory_mib=400, memory_oversubscription=2.56)
 BUSY = Behaviour(on_invoke=NOTHING, peak_memory_bytes=10 << 20)
@@ -64,6 +65,16 @@ async def test_pressure_is_told_when_it_comes_and_when_it_goes(tmp_path: Path) -
         use(its, 10, 10, 10)
         use(its, 11, 11, 11)
         assert told == [30, 0]
+
+
+async def test_where_nothing_is_left_there_is_no_pressure_either(tmp_path: Path) -> None:
+    async with machine(tmp_path, BUSY, capacity=SCARCE) as its:
+        ids = await three(its)
+        use(its, 200, 100, 50)
+        for id_ in ids:
+            await its.worker.stop(id_)
+        await until(lambda: its.worker.status().pressure.admits)
+        assert its.worker.status().pressure.memory_used_mib == 0
 
 
 async def test_the_busy_instance_furthest_over_its_share_ends_and_its_client_is_told(

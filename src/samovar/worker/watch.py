@@ -106,8 +106,7 @@ class PressureWatch:
         if not self._gauges.tells_stalls:
             log.info("no PSI on this machine: contention is told by what memory is used alone")
         while not self._closing:
-            if self._residents:
-                self.look()
+            self.look()  # also when the last one has gone: nothing is in use then
             self._at_rest = self._level is Level.CALM and not self._runs()
             self._awake.clear()
             with contextlib.suppress(TimeoutError):
@@ -175,6 +174,6 @@ class PressureWatch:
         return any(resident.state is state for resident in self._residents.values())
 
     def _interval_s(self) -> float | None:
-        if not self._residents:
+        if not self._residents and self._level is Level.CALM:
             return None
         return AT_REST_S if self._at_rest else pressure.look_again_s(self._reading)
