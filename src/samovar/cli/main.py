@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from samovar.cli import up_flags
+from samovar.cli import simulate_flags, up_flags
 from samovar.cli.endpoint import DEFAULT_URL, Endpoint
 from samovar.cli.event_rules import NONE, EventRules
 from samovar.cli.events_app import events_app
@@ -318,6 +318,40 @@ def top(
         typer.echo(verb.once(endpoint, as_json=as_json))
     else:
         verb.watch(endpoint)
+
+
+@app.command()
+def simulate(
+    functions: simulate_flags.Functions = 1000,
+    hours: simulate_flags.Hours = 24,
+    workers: simulate_flags.Workers = 10,
+    memory: simulate_flags.Memory = 16,
+    policies: simulate_flags.Policies = simulate_flags.ALL,
+    oversubscription: simulate_flags.Ratios = "1",
+    shape: simulate_flags.Shape = "azure",
+    trace: simulate_flags.TraceFiles = None,
+    max_rate: simulate_flags.MaxRate = 6,
+    sweep: simulate_flags.Sweep = False,
+    seed: simulate_flags.Seed = 1,
+    out: simulate_flags.Out = Path("simulation"),
+) -> None:
+    """Replay a workload under keep-alive policies; write a report. Needs no server."""
+    from samovar.cli import simulate as verb
+
+    wanted = verb.Wanted(
+        functions,
+        hours,
+        workers,
+        memory,
+        policies,
+        oversubscription,
+        shape,
+        trace or (),
+        max_rate,
+        sweep,
+        seed,
+    )
+    verb.simulate(wanted, out)
 
 
 def main() -> NoReturn:

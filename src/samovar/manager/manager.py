@@ -23,6 +23,7 @@ from samovar.manager.census import census_of
 from samovar.manager.eviction import Victim
 from samovar.manager.functions import Functions
 from samovar.manager.instances import Instances, NoRoomError, Origin, with_queueing
+from samovar.manager.keep_alive import KeepAlivePolicy
 from samovar.manager.leases import Granted, Held
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.policies import policy_named
@@ -64,6 +65,7 @@ class PoolManager:
         queue_timeout_s: float,
         init_limit_s: float = INIT_LIMIT_S,
         keep_alive: str = "fixed",
+        policies: Callable[[str], KeepAlivePolicy] | None = None,
         concurrency_target: float = 0.8,
         forget_after_s: float = FORGET_AFTER_S,
         round_s: float = ROUND_S,
@@ -75,7 +77,7 @@ class PoolManager:
         self._init_limit_s = init_limit_s
         self._round_s = round_s
         self._monotonic = monotonic
-        named = functools.partial(policy_named, idle_timeout_s=idle_timeout_s)
+        named = policies or functools.partial(policy_named, idle_timeout_s=idle_timeout_s)
         self._functions = Functions(named, keep_alive, concurrency_target)
         self._pools = Pools(self._functions, forget_after_s)
         self._room = Room(self._workers, placement, self._make_room)

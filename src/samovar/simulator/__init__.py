@@ -1,0 +1,1 @@
+"""`samovar simulate`: a trace through the real manager and placement, under a virtual clock."""
