@@ -56,8 +56,8 @@ class ScaleStore(Protocol):
         """Everybody who has a rule."""
         ...
 
-    async def provisioned(self, account: str, region: str) -> Mapping[FunctionId, int]:
-        """How much each function has provisioned, all in all."""
+    async def provisioned(self) -> Mapping[FunctionId, int]:
+        """How much each of all functions has provisioned, all in all."""
         ...
 
     async def list_versions_of(

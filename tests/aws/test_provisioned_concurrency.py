@@ -175,6 +175,22 @@ def test_limits_hold_in_both_directions(lambda_client, name):
     assert refusal(put, **(too_much | {"ProvisionedConcurrentExecutions": 3}))[0] == INVALID
 
 
+def test_account_settings_tell_what_others_have_left(tmp_path):
+    with running(tmp_path / "data", "--no-examples") as server, clients_of(server.endpoint) as make:
+        client = make()
+        name = FunctionFactory(client, "some", server.newest_runtime())(KIND, Publish=True)
+
+        def left() -> tuple[int, int]:
+            limit = client.get_account_settings()["AccountLimit"]
+            return limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
+
+        assert left() == (1000, 1000)
+        provision(client, name, "1", 2)
+        assert left() == (1000, 998)
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=5)
+        assert left() == (1000, 995)  # what is provisioned is of these
+
+
 def test_an_init_that_fails_is_told(lambda_client, make_function):
     name = make_function(BROKEN)
     lambda_client.publish_version(FunctionName=name)

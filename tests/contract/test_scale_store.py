@@ -77,7 +77,7 @@ async def test_scales_are_the_rules_with_the_versions_that_they_are_of(rules):
     assert {rule.qualifier for rule in found.rules} == {"1", "live"}
     assert [alias.name for alias in found.aliases] == ["live"]
     assert {version.version for version in found.versions} == {"1", "2", "3"}
-    assert await rules.scales(function_id("nobody")) == Scales([], [], [])
+    assert await rules.scales(function_id("nobody")) == Scales()
 
 
 async def test_listing_goes_on_where_it_was(rules):
@@ -124,9 +124,8 @@ async def test_the_versions_of_a_capacity_provider_are_listed(rules, functions):
 
 
 async def test_what_is_provisioned_is_added_up(rules, functions):
-    assert await rules.provisioned(FUNCTION.account, FUNCTION.region) == {}
+    assert await rules.provisioned() == {}
     await rules.put(replace(RULE, qualifier=LATEST, provisioned=None, min_instances=9))
     for qualifier, count in (("1", 3), ("live", 4)):
         await rules.put(replace(RULE, qualifier=qualifier, provisioned=count))
-    assert await rules.provisioned(FUNCTION.account, FUNCTION.region) == {FUNCTION: 7}
-    assert await rules.provisioned(FUNCTION.account, "eu-north-1") == {}
+    assert await rules.provisioned() == {FUNCTION: 7}

@@ -44,6 +44,8 @@ class SqlScaleStore:
         async with self._database.read() as connection:
             query = sa.select(scale_rules).where(of(scale_rules, function))
             rules = [_rule(row) for row in (await connection.execute(query)).all()]
+            if not rules:
+                return Scales()
             names = [rule.qualifier for rule in rules if number_of(rule.qualifier) is None]
             query = sa.select(aliases).where(of(aliases, function), aliases.c.alias.in_(names))
             found = [alias_from(row) for row in (await connection.execute(query)).all()]
@@ -97,17 +99,13 @@ class SqlScaleStore:
             rows = (await connection.execute(sa.select(*columns).distinct())).all()
         return [id_from(row) for row in rows]
 
-    async def provisioned(self, account: str, region: str) -> Mapping[FunctionId, int]:
-        """How much each function has provisioned, all in all."""
+    async def provisioned(self) -> Mapping[FunctionId, int]:
+        """How much each of all functions has provisioned, all in all."""
         columns = [scale_rules.c[name] for name in ("account", "region", "name")]
-        query = (
-            sa.select(*columns, sa.func.sum(scale_rules.c.provisioned).label("total"))
-            .where(columns[0] == account, columns[1] == region)
-            .where(scale_rules.c.provisioned.is_not(None))
-            .group_by(*columns)
-        )
+        total = sa.func.sum(scale_rules.c.provisioned).label("total")
+        query = sa.select(*columns, total).where(scale_rules.c.provisioned.is_not(None))
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(query.group_by(*columns))).all()
         return {id_from(row): int(row.total) for row in rows}
 
     async def list_versions_of(

@@ -50,7 +50,7 @@ class ConcurrencyOperations:
     async def account_settings(self, caller: Caller, _: Params) -> Result:
         control = self._control
         reserved = await control.store.reserved_concurrencies()
-        provisioned = await control.scaling.rules.provisioned(caller.account, caller.region)
+        provisioned = await control.scaling.rules.provisioned()
         taken = sum(reserved.values())
         taken += sum(count for name, count in provisioned.items() if name not in reserved)
         code_bytes, marker, names = 0, None, set[str]()

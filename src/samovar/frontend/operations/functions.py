@@ -183,10 +183,10 @@ class FunctionOperations:
         await control.store.delete_function(function)
         control.changed(function)
         await control.scaling.follow(function)
+        await control.tags.follow(function)
         for version in versions:
             control.manager.supersede(function, version, None)
         control.manager.set_reserved_concurrency(function, None)
-        await control.tags.follow(function)
         await asyncio.to_thread(control.logs.delete, function)
         return {"StatusCode": 204}
 
