@@ -80,6 +80,8 @@ class CodeCache:
         self._disk_usage = disk_usage
         self._sizes: OrderedDict[str, int] = OrderedDict()  # the least recently used first
         self._contents: dict[str, Contents] = {}
+        self._warm: frozenset[str] | None = None
+        """See `warm`; None: to be made anew."""
         self._pins: Counter[str] = Counter()
         self._makings: dict[str, asyncio.Task[Path]] = {}
         self._turns = asyncio.Semaphore(FETCHES_AT_ONCE)
@@ -118,6 +120,7 @@ class CodeCache:
                 return path
             except FileNotFoundError:  # somebody has emptied the directory: make it again
                 del self._sizes[name]
+                self._warm = None
         making = self._makings.get(name)
         if making is None:
             work = self._fetch(name) if len(packages) == 1 else self._merge(name, packages)
@@ -165,12 +168,15 @@ class CodeCache:
 
     def warm(self) -> frozenset[str]:
         """sha256 (hex) of every package that is unpacked here."""
-        return frozenset(name for name in self._sizes if not name.startswith(_MERGED))
+        if self._warm is None:
+            self._warm = frozenset(name for name in self._sizes if not name.startswith(_MERGED))
+        return self._warm
 
     def disk(self) -> Disk:
         """How much room there is for more."""
         total_bytes, _, free_bytes = self._disk_usage(self._directory)
-        unpinned = sum(size for name, size in self._sizes.items() if not self._pins[name])
+        pinned = sum(self._sizes.get(name, 0) for name in self._pins)
+        unpinned = sum(self._sizes.values()) - pinned
         return Disk(total_bytes >> 20, (free_bytes + unpinned) >> 20)
 
     def has_room_for(self, *packages: CodeRef) -> bool:
@@ -198,6 +204,7 @@ class CodeCache:
 
     def _add(self, name: str, made: _Made) -> None:
         self._sizes[name], self._contents[name] = made
+        self._warm = None
 
     async def _keep(self, name: str, made: _Made) -> Path:
         self._add(name, made)
@@ -245,6 +252,7 @@ class CodeCache:
         # All of them at once, before anybody else runs and pins one; deleting may take its time.
         for name in victims:
             del self._sizes[name], self._contents[name]
+        self._warm = None
         trash = [_put_aside(self._directory, name) for name in victims]
         for tree in trash:
             await _to_its_end(asyncio.to_thread(remove_tree, tree))
