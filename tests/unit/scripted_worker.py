@@ -15,7 +15,7 @@ from samovar.model.instance import Initialization, InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.model.isolation import Isolation
 from samovar.placement.planner import Planner
-from samovar.ports import ResponseSink, Started, WorkerStatus
+from samovar.ports import CALM, Pressure, ResponseSink, Started, WorkerStatus
 
 DEADLINE_S = 10.0
 
@@ -51,6 +51,9 @@ class ScriptedWorker:
         self.name = name
         self.memory_mib = memory_mib
         self.held = held
+        self.zone = ""
+        self.draining = False
+        self.pressure = CALM
         self.alive: dict[InstanceId, FunctionVersion] = {}
         """Instances that take memory, starting ones included."""
         self.asked: list[InstanceId] = []
@@ -95,6 +98,12 @@ class ScriptedWorker:
         for callback in self._callbacks:
             callback(instance)
 
+    def tell(self, pressure: Pressure = CALM, *, draining: bool = False) -> None:
+        """Come under pressure, or be drained, or neither any more; whoever listens is told."""
+        self.pressure, self.draining = pressure, draining
+        for callback in self._pressure_callbacks:
+            callback(WorkerId(self.name))
+
     # ------------------------------------------------------------ the port
 
     def status(self) -> WorkerStatus:
@@ -105,6 +114,9 @@ class ScriptedWorker:
             free_memory_mib=self.memory_mib - taken,
             isolation=Isolation("scripted", frozenset()),
             runtimes=frozenset({"python3.11"}),
+            zone=self.zone,
+            draining=self.draining,
+            pressure=self.pressure,
         )
 
     async def prepare(self, version: FunctionVersion) -> None:
