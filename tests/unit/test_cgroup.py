@@ -189,16 +189,6 @@ def test_cpu_time_is_limited(tree: CgroupTree) -> None:
     assert cgroup.remove(wait_s=5)
 
 
-def test_cpu_shares_grow_with_the_root_of_what_is_declared(tree: CgroupTree) -> None:
-    cgroup = tree.create("a")
-    version, directory = cgroup._of[Layer.CPU]
-    one, file = (1024, "cpu.shares") if version == 1 else (100, "cpu.weight")
-    for vcpus, weight in ((1.0, one), (4.0, 2 * one), (0.25, one // 2)):
-        cgroup.set_cpu(vcpus)
-        assert int(Path(directory, file).read_text()) == weight
-    assert cgroup.remove()
-
-
 def test_more_cpu_than_the_surroundings_have_means_what_they_have(tree: CgroupTree) -> None:
     cgroup = tree.create("a")
     version, directory = cgroup._of[Layer.CPU]

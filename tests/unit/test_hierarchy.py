@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 KNOBS = {"memory": ("memory.max", "memory.high", "memory.swap.max", "memory.current", "memory.stat",
                     "memory.peak", "memory.events"),
-         "cpu": ("cpu.max", "cpu.weight", "cpu.stat"), "pids": ("pids.max",)}  # fmt: skip
+         "cpu": ("cpu.max", "cpu.stat"), "pids": ("pids.max",)}  # fmt: skip
 
 
 class FakeV2(CgroupFiles):

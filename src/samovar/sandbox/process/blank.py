@@ -17,6 +17,7 @@ Runs in zygotes: Python 3.9, standard library only. Layers are named by the valu
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # what `signal` wraps, with fewer pages touched
+import contextlib
 import gc
 import json
 import os
@@ -43,6 +44,10 @@ PROCESSES = 1024
 
 WRITABLE = ["/tmp", "/dev"]  # noqa: S108 - what instances may change
 
+NICENESS = 5
+"""Where no cgroup keeps instances from taking all processors: each weighs a third of the server
+(sched(7)), which has to go on answering."""
+
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
@@ -55,6 +60,7 @@ class Isolation:
         self.processes = "processes" in layers
         self.network = "network" in layers
         self.own_uid = "user" in layers
+        self.own_cpu_time = "cpu" in layers
         self.user_namespace = settings["user_namespace"]
         self.drop_capabilities = "capabilities" in layers
         self.landlock = "landlock" in layers
@@ -132,6 +138,10 @@ def _isolate(isolation: Isolation, request: dict[str, Any], fds: list[int]) -> N
         socket.sethostname("localhost")  # of its own uts namespace; the host's is none of its
     _open_standard_input()
     os.setsid()
+    if not isolation.own_cpu_time:
+        # Of the session: where there is such a thing it is this that counts between sessions.
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+            file.write(str(NICENESS))
     for kind, value in limits(isolation):
         _set_limit(kind, value)
     if not isolation.processes:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 from dataclasses import dataclass, replace
 
@@ -130,19 +129,19 @@ class Cgroup:
                 self._files.write(f"{directory}/memory.kmem.tcp.limit_in_bytes", str(limit_bytes))
 
     def set_cpu(self, vcpus: float) -> None:
-        """Limit CPU time to `vcpus` seconds a second. Where there is too little for all, shares go
-        by the root of them: so one that asks for little waits little beside one that takes what it
-        can get, which still gets more."""
+        """Limit CPU time to `vcpus` seconds a second.
+
+        Where there is too little for all, shares are equal, as they are by default: whoever may
+        have less than that has all of it, and the others share what remains. Shares by `vcpus`
+        would have those who ask for little wait for those who take what they can get: for hundreds
+        of ms rather than tens (`benchmarks contention`)."""
         if Layer.CPU not in self._of:
             return
         version, directory = self._of[Layer.CPU]
         quota = max(MIN_CPU_QUOTA_US, int(vcpus * CPU_PERIOD_US))
-        weight = math.sqrt(vcpus)
         if version == 2:
             self._files.write(f"{directory}/cpu.max", f"{quota} {CPU_PERIOD_US}")
-            self._files.write(f"{directory}/cpu.weight", str(max(1, round(100 * weight))))
             return
-        self._files.write(f"{directory}/cpu.shares", str(round(1024 * weight)))
         path = f"{directory}/cpu.cfs_quota_us"
         try:
             self._files.write(path, str(quota))

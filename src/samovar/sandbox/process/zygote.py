@@ -105,6 +105,8 @@ def _settle(isolation: blank.Isolation, settings: dict[str, Any], files: dict[st
     # Where the machine as a whole lacks memory, instances go before the server.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(_OOM_SCORE)
+    if not isolation.own_cpu_time:
+        os.nice(blank.NICENESS)
     if isolation.mounts:
         sys_.unshare(sys_.CLONE_NEWNS)
         first_uid, past_uid = settings["uids"]
