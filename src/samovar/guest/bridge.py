@@ -33,7 +33,7 @@ from samovar.guest import environment, peers, shown_files
 from samovar.guest.channel import ChannelClosedError
 from samovar.guest.child_process import ChildProcess
 from samovar.guest.extended import Extended
-from samovar.guest.http_listener import HttpListener, Router
+from samovar.guest.http_listener import MAX_CONNECTIONS, HttpListener, Router
 from samovar.guest.phases import Phases
 from samovar.guest.program import EntrypointError, Program, as_web_server
 from samovar.guest.reactor import Reactor
@@ -125,8 +125,8 @@ class _Bridge:
         self._reactor.run_until(lambda: self._status is not None)
         assert self._status is not None
         while self._listener and not self._listener.finish():
-            self._reactor.run_until(lambda: self._link.has_room)
-        self._reactor.run_until(lambda: self._link.flushed)
+            self._reactor.run_until(lambda: self._phases.has_room)
+        self._reactor.run_until(lambda: self._phases.flushed)
         self._finish_log()
         return self._status
 
@@ -158,12 +158,23 @@ class _Bridge:
         if not own_network and not peers.can_tell():
             message = "its Runtime API would be open to the whole machine: there is no /proc here"
             raise _InitError("Runtime.Unavailable", message)
-        sock = socket.create_server(("127.0.0.1", PORT if own_network else 0), backlog=128)
+        concurrency = init.get("concurrency", 1)
+        if concurrency > 1:
+            self._phases.takes_many = True
+            self._link.take_lanes(self._phases.add_lane)
+        sock = socket.create_server(
+            ("127.0.0.1", PORT if own_network else 0), backlog=MAX_CONNECTIONS + concurrency
+        )
         port = sock.getsockname()[1]
         env = {**init["env"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"}
         router = Router()
         self._listener = HttpListener(
-            sock, self._reactor, router, lambda client: own_network or peers.is_ours(client)
+            sock,
+            self._reactor,
+            router,
+            lambda client: own_network or peers.is_ours(client),
+            # A program may ask on one while it answers on another.
+            max_connections=MAX_CONNECTIONS + 2 * (concurrency - 1),
         )
         extended = self._extended = Extended(
             self._reactor,

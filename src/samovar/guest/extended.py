@@ -126,7 +126,7 @@ class Extended:
         if self._listener.finish():
             self._fail("Runtime.ExitError", end_of_runtime(status), status)
         else:
-            self._link.when_room(lambda: self._take_last_words(status))
+            self._phases.when_room(lambda: self._take_last_words(status))
 
     # ------------------------------------------------------------ the end
 
@@ -135,7 +135,7 @@ class Extended:
         at_rest = self._phases.at_rest
         self._events.failed(error_type, message)
         self._phases.fault(error_type, message)
-        self._link.mute()  # who lives may yet answer, or ask for more
+        self._phases.mute()  # who lives may yet answer, or ask for more
         if at_rest:
             self._link.hang_up()  # the worker is to send no more invocations
         self._status = status

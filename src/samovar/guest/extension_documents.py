@@ -29,8 +29,13 @@ class RefusedError(Exception):
         self.error_type = error_type
 
 
-def parse_registration(body: bytes | bytearray, external: bool) -> list[str]:
-    """Return the events that are asked for, each once. Raises `RefusedError`."""
+def parse_registration(
+    body: bytes | bytearray, external: bool, *, invoked: bool = True
+) -> list[str]:
+    """Return the events that are asked for, each once. Raises `RefusedError`. `invoked`: whether
+    extensions are told of invocations; AWS does not where many run at once in an instance.
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-execution-environment.html
+    """
     try:
         request = json.loads(body)
         events = request.get("events") or []
@@ -41,7 +46,7 @@ def parse_registration(body: bytes | bytearray, external: bool) -> list[str]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RefusedError("InvalidRequestFormat", str(error)) from error
     for event in events:
-        if event not in (INVOKE, SHUTDOWN):
+        if event not in (INVOKE, SHUTDOWN) or (event == INVOKE and not invoked):
             raise RefusedError("Extension.InvalidEventType", f"{event[:64]}: ErrorInvalidEventType")
         if event == SHUTDOWN and not external:
             message = f"{event}: ShutdownEventNotSupportedForInternalExtension"

@@ -200,7 +200,7 @@ class Extensions:
                 raise RefusedError("Extension.InvalidExtensionName", "Empty extension name")
             known = self._extensions.get(name)
             external = known in self.external
-            events = documents.parse_registration(exchange.request.body, external)
+            events = self._parse(exchange.request.body, external)
             extension = known if known and external else self._add_internal(name)
             _move(extension.state.register)
         except RefusedError as error:
@@ -209,6 +209,9 @@ class Extensions:
         body = documents.registration(self._env, headers.get("lambda-extension-accept-feature", ""))
         exchange.answer(200, body, headers={"Lambda-Extension-Identifier": extension.identifier})
         return self._all_registered()
+
+    def _parse(self, body: bytes | bytearray, external: bool) -> list[str]:
+        return documents.parse_registration(body, external, invoked=not self._phases.takes_many)
 
     def _add_internal(self, name: str) -> Extension:
         if not self._open:

@@ -260,8 +260,10 @@ class HttpListener:
         reactor: Reactor,
         router: Router,
         admit: Callable[[socket.socket], bool],
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         sock.setblocking(False)
+        self._max_connections = max_connections
         self._sock = sock
         self._admit = admit
         self._clients: set[_Client] = set()
@@ -290,7 +292,7 @@ class HttpListener:
             self.reactor.watch(self._sock, self._accept)
 
     def _accept(self) -> None:
-        while len(self._clients) < MAX_CONNECTIONS:
+        while len(self._clients) < self._max_connections:
             try:
                 sock, _ = self._sock.accept()
             except OSError:

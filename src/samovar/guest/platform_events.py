@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from samovar.guest.wire import Meta
 
 
+class _Running:
+    """An invocation whose runtime is not done."""
+
+    def __init__(self, meta: Meta) -> None:
+        self.meta = meta
+        self.begun = time.perf_counter()
+        self.error_type = ""
+        self.produced_bytes = 0
+
+    @property
+    def status(self) -> str:
+        return "error" if self.error_type else "success"
+
+
 class PlatformEvents:
     """Follows `phases` and publishes AWS's platform events. Create it when init begins."""
 
@@ -29,6 +43,7 @@ class PlatformEvents:
         extensions: Extensions,
         env: Mapping[str, str],
     ) -> None:
+        self._phases = phases
         self._telemetry = telemetry
         self._extensions = extensions
         self._version = env.get("AWS_LAMBDA_FUNCTION_VERSION", "")
@@ -36,10 +51,8 @@ class PlatformEvents:
         self._initialised = False
         """Whether its runtime is."""
         self._ready = False
-        self._invocation: Meta | None = None
-        """The one that runs, until its runtime is done."""
-        self._error_type = ""
-        self._produced_bytes = 0
+        self._running: dict[str, _Running] = {}
+        """By the ids of their invocations."""
         telemetry.publish("platform.initStart", events.init_start(env))
         phases.on_invoke.append(self._on_invoke)
         phases.on_answer.append(self._on_answer)
@@ -52,31 +65,35 @@ class PlatformEvents:
             self._initialised = True
             self._extensions.close_registration()
             self._telemetry.publish("platform.initRuntimeDone", events.init_runtime_done())
-        elif self._invocation:
-            self._runtime_done(self._invocation, self._status)
+        elif not self._phases.takes_many:
+            for running in list(self._running.values()):
+                self._runtime_done(running, running.status)
 
     def _on_ready(self, meta: Meta) -> None:
         self._ready = True
         self._extensions.tell_of_init()
-        self._telemetry.publish("platform.initReport", events.init_report(self._elapsed_ms()))
+        self._telemetry.publish("platform.initReport", events.init_report(_ms_since(self._begun)))
         self._telemetry.close()
 
     def _on_invoke(self, meta: Meta, body: bytes | bytearray) -> None:
-        self._invocation = meta
-        self._begun = time.perf_counter()
-        self._error_type, self._produced_bytes = "", 0
+        self._running[meta["id"]] = _Running(meta)
         if not self._telemetry.active:
             return
         trace_id = meta.get("trace_id", "")
         self._telemetry.publish("platform.start", events.start(meta["id"], self._version, trace_id))
 
-    def _on_answer(self, error_type: str, produced_bytes: int) -> None:
-        self._error_type = error_type
-        self._produced_bytes = produced_bytes
+    def _on_answer(self, request_id: str, error_type: str, produced_bytes: int) -> None:
+        running = self._running.get(request_id)
+        if running is None:
+            return
+        running.error_type = error_type
+        running.produced_bytes = produced_bytes
+        if self._phases.takes_many:  # its runtime need not ask for another one
+            self._runtime_done(running, running.status)
 
     def failed(self, error_type: str, message: str) -> None:
         """The runtime's process has ended, or that of an extension."""
-        about = f"RequestId: {self._invocation['id']} " if self._invocation else ""
+        about = "".join(f"RequestId: {request_id} " for request_id in self._running)
         self._telemetry.publish("platform.fault", f"{about}Error: {message}\n{error_type}")
         self.end_runtime(error_type)
 
@@ -89,36 +106,35 @@ class PlatformEvents:
             self._telemetry.publish(
                 "platform.initRuntimeDone", events.init_runtime_done(error_type)
             )
-        elif self._invocation:
-            self._error_type = error_type
-            self._runtime_done(self._invocation, status)
+        for running in list(self._running.values()):
+            running.error_type = error_type
+            self._runtime_done(running, status)
 
-    @property
-    def _status(self) -> str:
-        return "error" if self._error_type else "success"
-
-    def _runtime_done(self, meta: Meta, status: str) -> None:
-        self._invocation = None
+    def _runtime_done(self, running: _Running, status: str) -> None:
+        meta = running.meta
+        del self._running[meta["id"]]
         if not self._telemetry.active:
             return
         record = events.runtime_done(
             meta["id"],
             status,
-            self._error_type,
-            self._elapsed_ms(),
-            self._produced_bytes,
+            running.error_type,
+            _ms_since(running.begun),
+            running.produced_bytes,
             meta.get("trace_id", ""),
         )
         self._telemetry.publish("platform.runtimeDone", record)
 
     def _on_report(self, figures: Meta) -> None:
-        if self._invocation and self._invocation["id"] == figures["id"]:
+        running = self._running.get(figures["id"])
+        if running:
             # The runtime is still at work, but the story is over: its part of it comes first.
-            self._error_type = self._error_type or figures.get("error_type", "")
+            running.error_type = running.error_type or figures.get("error_type", "")
             timed_out = figures["status"] == "timeout"
-            self._runtime_done(self._invocation, "timeout" if timed_out else self._status)
+            self._runtime_done(running, "timeout" if timed_out else running.status)
         self._telemetry.publish("platform.end", {"requestId": figures["id"]})
         self._telemetry.publish("platform.report", events.report(figures))
 
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._begun) * 1e3
+
+def _ms_since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1e3

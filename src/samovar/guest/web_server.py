@@ -62,8 +62,8 @@ class WebServer:
         self._web = web
         self._may_ask = may_ask
         self._ready = False
-        self._waiting: Callable[[], None] | None = None
-        """An invocation that came before the server was ready."""
+        self._waiting: list[tuple[str, WebRequest]] = []
+        """Invocations that came before the server was ready."""
         phases.on_invoke.append(self._on_invoke)
 
     # ------------------------------------------------------------ init
@@ -77,9 +77,9 @@ class WebServer:
     def _on_ready(self) -> None:
         self._ready = True
         self._init_over()
-        waiting, self._waiting = self._waiting, None
-        if waiting:
-            waiting()
+        waiting, self._waiting = self._waiting, []
+        for request_id, request in waiting:
+            self._ask(request_id, request)
 
     def _init_over(self) -> None:
         if not self._phases.ready:
@@ -91,18 +91,19 @@ class WebServer:
         try:
             request = web_events.web_request(body, meta, self._web)
         except web_events.UnfitEventError as error:
-            self.fail("WebServer.UnfitEvent", str(error))
+            self.fail(meta["id"], "WebServer.UnfitEvent", str(error))
             return
         if self._ready:
-            self._ask(request)
+            self._ask(meta["id"], request)
         else:
-            self._waiting = lambda: self._ask(request)
+            self._waiting.append((meta["id"], request))
 
-    def _ask(self, request: WebRequest) -> None:
+    def _ask(self, request_id: str, request: WebRequest) -> None:
         if self._may_ask(self._web["port"]):
-            _Answer(self, self._reactor, connect(self._web["port"]), request)
+            _Answer(self, self._reactor, connect(self._web["port"]), request_id, request)
         else:
-            self.fail("WebServer.NoResponse", "another instance serves on its port")
+            message = "another instance serves on its port"
+            self.fail(request_id, "WebServer.NoResponse", message)
 
     # ------------------------------------------------------------ results
 
@@ -111,21 +112,21 @@ class WebServer:
         """What INIT says of the server."""
         return self._web
 
-    def stream(self, content_type: str) -> ResponseStream:
-        """The answer begins."""
-        return self._phases.stream(content_type)
+    def stream(self, request_id: str, content_type: str) -> ResponseStream:
+        """An answer begins."""
+        return self._phases.stream(request_id, content_type)
 
-    def answer(self, body: bytes) -> None:
-        """The invocation's answer, or the end of its stream."""
-        self._phases.answer(body, self._part)
+    def answer(self, request_id: str, body: bytes) -> None:
+        """An invocation's answer, or the end of its stream."""
+        self._phases.answer(request_id, body, self._part)
 
-    def fail(self, kind: str, message: str) -> None:
-        """The invocation has failed."""
-        self.fail_with(kind, document(kind, message))
+    def fail(self, request_id: str, kind: str, message: str) -> None:
+        """An invocation has failed."""
+        self.fail_with(request_id, kind, document(kind, message))
 
-    def fail_with(self, kind: str, text: bytes) -> None:
+    def fail_with(self, request_id: str, kind: str, text: bytes) -> None:
         """The same with a document that is there already."""
-        self._phases.fail(kind, text, self._part)
+        self._phases.fail(request_id, kind, text, self._part)
 
 
 class _Readiness:
@@ -207,10 +208,12 @@ class _Answer:
         server: WebServer,
         reactor: Reactor,
         sock: socket.socket,
+        request_id: str,
         request: WebRequest,
     ) -> None:
         self._server = server
         self._reactor = reactor
+        self._id = request_id
         self._request = request
         self._body = bytearray()
         self._stream: ResponseStream | None = None
@@ -223,14 +226,14 @@ class _Answer:
         if self._stream is None and _among(self._server.web["errors"], response.status):
             self._exchange.abandon()
             message = f"The web server answered with status {response.status}"
-            self._server.fail("WebServer.ErrorStatus", message)
+            self._server.fail(self._id, "WebServer.ErrorStatus", message)
         elif self._server.web["streams"]:
             self._pass_on(response)
         else:
             self._body += response.take()
             if len(self._body) > MAX_RESPONSE_BYTES:
                 self._exchange.abandon()
-                self._server.fail_with("Function.ResponseSizeTooLarge", TOO_LARGE)
+                self._server.fail_with(self._id, "Function.ResponseSizeTooLarge", TOO_LARGE)
 
     def _pass_on(self, response: ResponseParser) -> None:
         if self._stream is None:
@@ -246,22 +249,22 @@ class _Answer:
         fields = web_events.kept(response.fields)
         if self._request.kind == web_events.OTHER:
             types = [value for name, value in fields if name == "content-type"]
-            return self._server.stream((types or ["application/octet-stream"])[0])
-        stream = self._server.stream(INTEGRATION)
+            return self._server.stream(self._id, (types or ["application/octet-stream"])[0])
+        stream = self._server.stream(self._id, INTEGRATION)
         stream.write(web_events.prelude(response.status, fields))
         return stream
 
     def on_end(self, response: ResponseParser) -> None:
         assert response.status is not None
         if self._stream:
-            self._server.answer(b"")
+            self._server.answer(self._id, b"")
             return
         fields = web_events.kept(response.fields)
         answer = web_events.answer(self._request, response.status, fields, self._body)
         if len(answer) > MAX_RESPONSE_BYTES:
-            self._server.fail_with("Function.ResponseSizeTooLarge", TOO_LARGE)
+            self._server.fail_with(self._id, "Function.ResponseSizeTooLarge", TOO_LARGE)
         else:
-            self._server.answer(answer)
+            self._server.answer(self._id, answer)
 
     def on_failure(self, reason: str, *, begun: bool) -> None:
         if self._stream:
@@ -273,7 +276,7 @@ class _Answer:
     def _fail(self, kind: str, message: str) -> None:
         """A little later: if it is for the server's end, that ends the instance, and is what the
         client is to hear of."""
-        self._reactor.later(_END_GRACE_S, lambda: self._server.fail(kind, message))
+        self._reactor.later(_END_GRACE_S, lambda: self._server.fail(self._id, kind, message))
 
 
 def _among(ranges: Sequence[Sequence[int]], status: int) -> bool:

@@ -17,7 +17,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from samovar.guest.channel import ChannelClosedError
-from samovar.guest.wire import HEADER, MAX_BODY_BYTES, MAX_META_BYTES, RECV_BYTES, ProtocolError
+from samovar.guest.wire import (
+    HEADER,
+    LANE,
+    MAX_BODY_BYTES,
+    MAX_META_BYTES,
+    RECV_BYTES,
+    ProtocolError,
+    receive_descriptors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +68,14 @@ class WorkerLink:
         self._unsent_bytes = 0
         self._muted = self._hangs_up = False
         self._waiting: list[Callback] = []
+        self._on_lane: Callable[[WorkerLink], None] | None = None
+        self._fds: deque[int] = deque()
+        """Of lanes whose frames have not been read to their ends."""
         reactor.watch(sock, self._readable)
+
+    def take_lanes(self, on_lane: Callable[[WorkerLink], None]) -> None:
+        """Call this with each lane that comes, from now on."""
+        self._on_lane = on_lane
 
     # ------------------------------------------------------------ to the worker
 
@@ -149,8 +164,7 @@ class WorkerLink:
                     count = self._sock.recv_into(view[self._body_at :])
                 self._body_at += count
             else:
-                count = self._sock.recv_into(_received)
-                self._incoming += _received[:count]
+                count = self._receive()
         except BlockingIOError:
             return
         except OSError as error:
@@ -162,6 +176,16 @@ class WorkerLink:
                 pass
         elif self._body_at == len(self._body):
             self._finish_body()
+
+    def _receive(self) -> int:
+        if self._on_lane is None:
+            count = self._sock.recv_into(_received)
+            self._incoming += _received[:count]
+            return count
+        data, fds = receive_descriptors(self._sock)
+        self._incoming += data
+        self._fds.extend(fds)
+        return len(data)
 
     def _take_frame(self) -> bool:
         incoming = self._incoming
@@ -184,7 +208,11 @@ class WorkerLink:
             return False
         body = bytes(incoming[body_at:end])
         del incoming[:end]
-        self.on_frame(kind, meta, body)
+        if kind == LANE and self._on_lane and self._fds:
+            lane = socket.socket(fileno=self._fds.popleft())
+            self._on_lane(WorkerLink(lane, self._reactor, self.on_frame))
+        else:
+            self.on_frame(kind, meta, body)
         return True
 
     def _finish_body(self) -> None:

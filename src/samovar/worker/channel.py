@@ -145,9 +145,14 @@ class Channel:
         discarded: the instance may say what nobody waits for any more."""
         self.tell(frame)
         if self._closed is None:
-            self._silenced = True
-            self._resume()
-            self._give_up(ChannelClosedError())
+            self.silence()
+
+    def silence(self) -> None:
+        """Ask nothing any more, and discard what still comes: the instance is not to be held up by
+        what it says to nobody."""
+        self._silenced = True
+        self._resume()
+        self._give_up(ChannelClosedError())
 
     def close(self) -> None:
         """Stop using the socket (its owner closes it)."""

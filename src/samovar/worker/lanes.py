@@ -63,11 +63,11 @@ class Lanes:
         self._idle.append(lane)
 
     def give_up(self, lane: Lane) -> None:
-        """The same, and it is not to be used any more; what it still says is not read. (The first
-        channel is: what an instance says while it ends is not to stop it.)"""
+        """The same, and it is not to be used any more. (The first channel is: to say that the
+        instance is to end.)"""
         self.busy.discard(lane)
         if lane.channel is not self._first:
-            lane.channel.close()
+            lane.channel.silence()
 
     def close(self) -> None:
         """All of them. Whoever waits for an answer learns that none comes."""

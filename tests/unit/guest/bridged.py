@@ -20,6 +20,7 @@ from typing import Any
 
 import samovar
 from samovar.guest import wire
+from tests.unit.guest.zygote import Lane
 
 WITHIN_S = 30.0
 SOURCES = Path(samovar.__file__).parent.parent
@@ -128,6 +129,7 @@ class BridgedInstance:
         self._reader = wire.FrameReader()
         self._frames: list[wire.Frame] = []
         self._at_work = False
+        self._lanes: list[Lane] = []
         with theirs, self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _BRIDGE, str(SOURCES), str(theirs.fileno())],
@@ -139,13 +141,14 @@ class BridgedInstance:
                 cwd=folder,
             )
 
-    def init(self, **env: str) -> wire.Frame:
+    def init(self, concurrency: int = 1, **env: str) -> wire.Frame:
         """Send INIT; return the answer."""
         meta = {
             "runtime": "provided",
             "task_root": str(self.folder / "code"),
             "opt": str(self.folder / "opt"),
             "env": ENVIRONMENT | {"TEST_FOLDER": str(self.folder)} | env,
+            "concurrency": concurrency,
         }
         self.send(wire.INIT, meta)
         return self.read()
@@ -158,6 +161,11 @@ class BridgedInstance:
         meta = {"id": request_id, "arn": "arn:aws:lambda:x", "deadline_ms": deadline_ms}
         self.send(wire.INVOKE, meta, json.dumps(event).encode())
         return self.read()
+
+    def lane(self) -> Lane:
+        """Give it one more channel."""
+        self._lanes.append(Lane(self._sock))
+        return self._lanes[-1]
 
     def shut_down(self, reason: str = "spindown", limit_ms: int = 2_000) -> int:
         """Send SHUTDOWN; return the exit status."""
@@ -226,7 +234,8 @@ class BridgedInstance:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def close(self) -> None:
-        self._sock.close()
+        for channel in (self._sock, *(lane.channel for lane in self._lanes)):
+            channel.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(WITHIN_S)

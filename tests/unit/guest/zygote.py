@@ -127,21 +127,26 @@ class Answer:
 class Lane:
     """One channel of many, as the worker has it."""
 
-    def __init__(self) -> None:
-        self.channel, self.theirs = socket.socketpair()
+    def __init__(self, first: socket.socket) -> None:
+        self.channel, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(first, [wire.encode(wire.LANE)], [theirs.fileno()])
         self.channel.settimeout(ANSWER_WITHIN_S)
         self._reader = wire.FrameReader()
+        self._frames: list[wire.Frame] = []
 
     def begin(self, event: Any = None, **meta: Any) -> None:
         """Invoke, and do not wait."""
-        body = json.dumps(event).encode()
-        self.channel.sendall(wire.encode(wire.INVOKE, invoke_meta(**meta), body))
+        given = {name: value for name, value in invoke_meta(**meta).items() if value is not None}
+        self.channel.sendall(wire.encode(wire.INVOKE, given, json.dumps(event).encode()))
 
     def answer(self) -> Answer:
-        while data := self.channel.recv(wire.RECV_BYTES):
-            for frame in self._reader.feed(data):
-                return Answer(*frame)
-        raise EOFError("the instance has closed the lane")
+        while not self._frames:
+            data = self.channel.recv(wire.RECV_BYTES)
+            if not data:
+                raise EOFError("the instance has closed the lane")
+            self._frames += self._reader.feed(data)
+        return Answer(*self._frames.pop(0))
 
     def invoke(self, event: Any = None, **meta: Any) -> Answer:
         self.begin(event, **meta)
@@ -183,11 +188,8 @@ class Instance:
 
     def lane(self) -> Lane:
         """Give it one more channel."""
-        lane = Lane()
-        socket.send_fds(self.channel, [wire.encode(wire.LANE)], [lane.theirs.fileno()])
-        lane.theirs.close()
-        self._lanes.append(lane)
-        return lane
+        self._lanes.append(Lane(self.channel))
+        return self._lanes[-1]
 
     def invoke(self, event: Any = None, **meta: Any) -> Answer:
         return self.ask(wire.INVOKE, invoke_meta(**meta), json.dumps(event).encode())
