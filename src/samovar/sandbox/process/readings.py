@@ -10,6 +10,7 @@ proc_pid_statm(5), proc_pid_stat(5).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,8 +93,16 @@ def _private_bytes(pid: int) -> int:
 
 
 def _process_s(pid: int) -> float:
-    """With what its children have used who have ended."""
+    """Of the process, of those of its children who have ended, and of those who run (the runtime,
+    where the first process is its bridge)."""
     if not pid:
         return 0.0
-    fields = Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:15])) / _TICKS
+    running: list[str] = []
+    with contextlib.suppress(OSError):  # a kernel without CONFIG_PROC_CHILDREN
+        running = Path("/proc", str(pid), "task", str(pid), "children").read_text().split()
+    ticks = 0
+    for process in (str(pid), *running):
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = Path("/proc", process, "stat").read_text().rsplit(")", 1)[1].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICKS
