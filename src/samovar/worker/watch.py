@@ -27,7 +27,7 @@ log = get_logger("worker")
 AT_REST_S = 2.0
 """Between two looks while nothing runs: what is idle may still grow."""
 
-PATIENCE_LOOKS = 5
+PATIENCE_LOOKS = 10
 """So often idle instances are asked for before one goes that does not depend on being idle."""
 
 
