@@ -126,6 +126,10 @@ class Worker(Protocol):
         make its template. Raises `PlatformError`, and `InitFailedError` where that init fails."""
         ...
 
+    def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
+        """Drop the templates of `version` other than `current` (None: all). Does not wait."""
+        ...
+
     async def start(
         self,
         instance: InstanceId,

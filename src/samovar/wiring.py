@@ -187,6 +187,7 @@ async def _platform(config: Config, base_url: str) -> AsyncIterator[Platform]:
             tags=tags,
             runtimes=frozenset(sandbox.runtimes),
             architecture=_architecture(),
+            snapshots=sandbox.snapshots,
             account_concurrency=config.account_concurrency,
             base_url=lambda: base_url,
             clock=clock,

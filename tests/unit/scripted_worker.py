@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import FORGET_AFTER_S, PoolManager
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
-from samovar.model.function import FunctionVersion
+from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import Initialization, InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.model.isolation import Isolation
@@ -60,6 +60,7 @@ class ScriptedWorker:
         """Every start, in order."""
         self.initializations: list[Initialization] = []
         self.stopped: list[InstanceId] = []
+        self.forgotten: list[tuple[FunctionId, str]] = []
         self.killed: list[InstanceId] = []
         self.invoked: list[InstanceId] = []
         self.failures: list[Exception] = []
@@ -118,6 +119,9 @@ class ScriptedWorker:
             draining=self.draining,
             pressure=self.pressure,
         )
+
+    def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
+        self.forgotten.append((function, version))
 
     async def prepare(self, version: FunctionVersion) -> None:
         if self.prepare_gate is not None:

@@ -18,7 +18,7 @@ import traceback
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from samovar.guest import environment, faults, python_lanes
+from samovar.guest import environment, faults, python_lanes, snapshot_hooks
 from samovar.guest.channel import Channel, ChannelClosedError
 from samovar.guest.context import ContextFactory
 from samovar.guest.error_answer import error_answer
@@ -27,7 +27,16 @@ from samovar.guest.handler import load_handler
 from samovar.guest.output import InvocationLog, Output
 from samovar.guest.payload import decode_event, encode_own, encode_result
 from samovar.guest.rehearsal import rehearse, rehearse_while_idle
-from samovar.guest.wire import INIT, INIT_ERROR, INVOKE, READY, RESPONSE, ProtocolError
+from samovar.guest.snapshot import Snapshot
+from samovar.guest.wire import (
+    INIT,
+    INIT_ERROR,
+    INVOKE,
+    READY,
+    RESPONSE,
+    RESTORE,
+    ProtocolError,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
     from samovar.guest.wire import Meta
 
 _EXIT_AFTER_INIT_ERROR = 1
+TASK_ROOT = "/var/task"
+"""Where an instance that has a root of its own, and so a /tmp, sees its code."""
 _EXIT_UNCAUGHT = 1
 
 # User code shares the modules: it may replace what it finds in them.
@@ -99,6 +110,7 @@ def _make_ready() -> InvocationLog:
     log = InvocationLog(Output())
     log.install()
     environment.forget_zygote()
+    snapshot_hooks.offer()
     return log
 
 
@@ -117,6 +129,8 @@ def _serve(sock: socket.socket, log: InvocationLog) -> int:
             takes_many = init.get("concurrency", 1) > 1
             if takes_many:
                 python_lanes.make_ready(handler, log)
+            own_tmp = init["task_root"] == TASK_ROOT
+            snapshot = Snapshot(own_tmp=own_tmp) if init.get("snapshot") else None
         except Exception as error:
             if _getpid() != own_pid:
                 raise
@@ -130,9 +144,32 @@ def _serve(sock: socket.socket, log: InvocationLog) -> int:
         channel.write(READY, encode_own({"init_ms": (perf_counter() - begun) * 1e3}), b"")
         if takes_many:
             return python_lanes.serve(sock, handler, contexts, log)
+        if snapshot is not None and not _restore(channel, snapshot, output):
+            return _EXIT_AFTER_INIT_ERROR
         return _answer_invocations(channel, handler, contexts, log)
     except ChannelClosedError:
         return 0
+
+
+def _restore(channel: Channel, snapshot: Snapshot, output: Output) -> bool:
+    """Go on in a fork, which begins in the midst of the first `read`: see `snapshot`."""
+    kind, meta, _ = channel.read()
+    begun = perf_counter()
+    if kind != RESTORE:
+        raise ProtocolError(f"frame of type {kind} where a RESTORE was due")
+    own_pid = _getpid()
+    try:
+        snapshot.restore(meta.get("env", {}))
+    except Exception as error:
+        if _getpid() != own_pid:
+            raise
+        document = faults.document(error, "")
+        output.write(faults.log_text(document))
+        channel.write(INIT_ERROR, b"", encode_own(document))
+        return False
+    output.flush()
+    channel.write(READY, encode_own({"init_ms": (perf_counter() - begun) * 1e3}), b"")
+    return True
 
 
 def _answer_invocations(

@@ -161,6 +161,8 @@ class PoolManager:
                 provisioned += pool.scale.provisioned
             else:
                 self._perform(pool, pool.retire())
+        for worker in self._workers.values():
+            worker.forget(function, version, current)
         self.ledger.provision(function, version, provisioned)
         if current is None and version == LATEST:
             self._functions.forget(function)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from random import Random
 
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
-from samovar.model.function import FunctionVersion
+from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import Initialization, InstanceId, WorkerId
 from samovar.model.invocation import Invocation, Outcome
 from samovar.model.isolation import Isolation
@@ -80,6 +80,9 @@ class SimulatedWorker:
         return self._status
 
     async def prepare(self, version: FunctionVersion) -> None:
+        """See `ports.Worker`."""
+
+    def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
         """See `ports.Worker`."""
 
     async def start(

@@ -9,6 +9,16 @@ from __future__ import annotations
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import Initialization, InstanceId
 
+_ONE_THREAD = dict.fromkeys(
+    (
+        *("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+        *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS"),
+    ),
+    "1",
+)
+"""Libraries of numbers start threads when they are loaded; a snapshot has no room for any. Who
+sets one of these otherwise has its way, and no snapshot."""
+
 
 def log_group(version: FunctionVersion) -> str:
     """The name of the log group, as AWS forms it."""
@@ -34,8 +44,15 @@ def instance_environment(
     execution = {"AWS_EXECUTION_ENV": f"AWS_Lambda_{version.runtime}"} if names_language else {}
     managed = version.capacity_provider is not None
     concurrency = {"AWS_LAMBDA_MAX_CONCURRENCY": str(version.concurrency)} if managed else {}
+    log_names = {
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group(version),
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(version, instance, date),
+    }
+    if initialization is Initialization.SNAP_START:
+        log_names = {}  # as on AWS: instances share what was there at the snapshot
     return {
         "LANG": "en_US.UTF-8",
+        **(_ONE_THREAD if initialization is Initialization.SNAP_START else {}),
         "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin:/bin:{opt}/bin",
         "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{task_root}:{task_root}/lib:{opt}/lib",
         "HOME": "/tmp",  # noqa: S108 - the instance's own; the only place that it can write to
@@ -50,8 +67,7 @@ def instance_environment(
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mib),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
         "AWS_LAMBDA_INITIALIZATION_TYPE": initialization.value,
-        "AWS_LAMBDA_LOG_GROUP_NAME": log_group(version),
-        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(version, instance, date),
+        **log_names,
         # There is no role behind a function here. SDKs inside it want some credentials; these say
         # who calls (the account) and open nothing anywhere else.
         "AWS_ACCESS_KEY_ID": version.id.account,

@@ -22,8 +22,10 @@ def init(
     initialization: Initialization,
     terminal: str | None,
     web: WebSettings | None,
+    *,
+    snapshot: bool = False,
 ) -> bytes:
-    """The INIT of an instance that starts now."""
+    """The INIT of an instance that starts now. `snapshot`: it becomes a template."""
     today = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
     root, opt = handle.task_root, handle.layers_root
     meta: wire.Meta = {
@@ -40,7 +42,14 @@ def init(
         meta["web"] = web.as_meta()
     if version.concurrency > 1:
         meta["concurrency"] = version.concurrency
+    if snapshot:
+        meta["snapshot"] = True
     return wire.encode(wire.INIT, meta)
+
+
+def restore() -> bytes:
+    """The RESTORE of an instance that is forked now: nothing in its environment differs."""
+    return wire.encode(wire.RESTORE, {"env": {}})
 
 
 def invoke(invocation: Invocation, timeout_s: float) -> bytes:

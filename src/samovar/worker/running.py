@@ -41,6 +41,11 @@ EXIT_WAIT_S = 2.5
 """How long a closed channel may precede the end of the process before we end it: longer than its
 extensions may take (`farewell`)."""
 
+SNAPSHOT_INIT_LIMIT_S = 130.0
+RESTORE_LIMIT_S = 10.0
+"""AWS's: a snapshot's init has that long, or the function's timeout if that is longer.
+https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html"""
+
 SETTLE_AFTER_S = 0.005
 """The CPU quota may come a little late, but must not compete with the first invocation."""
 
@@ -89,24 +94,53 @@ class RunningInstance:
         self._sentence: report.Fault | None = None
         """Why it is ended by choice."""
         self._init_ms: float | None = None
+        self._restore: report.Restore | None = None
         """Told in the REPORT line of the first invocation, then None."""
 
-    async def initialise(self) -> float:
-        """Run the init phase; return its length in ms as the runtime measured it.
+    async def initialise(self, *, snapshot: bool = False) -> float:
+        """Run the init phase; return its length in ms as the runtime measured it. `snapshot`: of a
+        template, which has more time for it.
 
         Raises `InitFailedError` or, where the sandbox could not start it, `PlatformError`."""
-        begun = time.perf_counter()
-        limit_s = self._init_limit_s + self.version.timeout_s
+        timeout_s = self.version.timeout_s
+        if snapshot:
+            limit_s = max(SNAPSHOT_INIT_LIMIT_S, float(timeout_s))
+        else:
+            limit_s = self._init_limit_s + timeout_s
         frame = frames.init(
-            self.version, self.handle, self._initialization, self._terminal, self._web
+            self.version,
+            self.handle,
+            self._initialization,
+            self._terminal,
+            self._web,
+            snapshot=snapshot,
         )
+        init_ms = await self._until_ready(frame, limit_s, report.timed_out(timeout_s))
+        if snapshot:
+            self._output.write(report.snapshot_report(init_ms))
+        else:
+            self._init_ms = init_ms
+        return init_ms
+
+    async def restore(self) -> float:
+        """Have an instance that was forked from a template go on; return how long its hooks took,
+        in ms. Raises as `initialise`."""
+        begun = time.perf_counter()
+        late = report.restore_timed_out(RESTORE_LIMIT_S)
+        hooks_ms = await self._until_ready(frames.restore(), RESTORE_LIMIT_S, late)
+        self._restore = report.Restore((time.perf_counter() - begun) * 1e3, hooks_ms)
+        self._output.write(self._restore.line())
+        return hooks_ms
+
+    async def _until_ready(self, frame: bytes, limit_s: float, late: report.Fault) -> float:
+        """Send the first frame; return the ms that the instance says it took to be ready."""
+        begun = time.perf_counter()
         answer = self._channel.request(frame)
         try:
             async with asyncio.timeout(limit_s):
                 kind, meta, body = await answer
         except TimeoutError as error:
-            fault = report.timed_out(self.version.timeout_s)
-            raise self._init_failed(begun, fault.document(""), None) from error
+            raise self._init_failed(begun, late.document(""), None) from error
         except ChannelClosedError as error:
             end = await self._await_end(error)
             if end.failure is not None:
@@ -124,7 +158,6 @@ class RunningInstance:
         told = meta.get("init_ms")
         plausible = isinstance(told, int | float) and 0 <= told <= total_ms
         init_ms = float(told or 0) if plausible else total_ms
-        self._init_ms = init_ms
         self._farewell.learn(meta)
         self._init_log.end()
         self._lanes.open_one()
@@ -311,6 +344,7 @@ class RunningInstance:
     def _report(self, request_id: str, run_ms: float, fault: report.Fault | None) -> None:
         """Say what the invocation has cost."""
         init_ms, self._init_ms = self._init_ms, None
+        restore, self._restore = self._restore, None
         figures = report.Figures(
             request_id,
             run_ms,
@@ -318,6 +352,7 @@ class RunningInstance:
             self.handle.peak_memory_bytes(),
             init_ms,
             fault,
+            restore,
         )
         self._output.write(figures.lines())
         self._farewell.report(figures)

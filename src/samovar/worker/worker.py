@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from samovar.census import WorkerCensus
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
-from samovar.model.function import FunctionVersion
+from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import Initialization, InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import INIT_LIMIT_S, Invocation, Outcome
-from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxSpec, Started, WorkerStatus
+from samovar.ports import LogStore, ResponseSink, Sandbox, SandboxInstance, Started, WorkerStatus
 from samovar.telemetry.log import get_logger
-from samovar.worker.bridging import is_bridged
 from samovar.worker.capacity import Capacity
 from samovar.worker.census import Counted
 from samovar.worker.code_cache import CodeCache
-from samovar.worker.contents import NOTHING, Contents
 from samovar.worker.farewell import HURRIED_S, LONGEST_S
 from samovar.worker.gauges import Gauges
 from samovar.worker.pressure import Sentence
 from samovar.worker.running import RunningInstance
 from samovar.worker.slots import Slots
+from samovar.worker.starter import Starter
+from samovar.worker.templates import Templates
 from samovar.worker.watch import PressureWatch, Room
 from samovar.worker.web import web_server
 
@@ -55,6 +55,7 @@ class LocalWorker:
         self.id = id_
         self._sandbox = sandbox
         self._code = code
+        self._starter = Starter(sandbox, code)
         self._logs = logs
         self._capacity = capacity
         self._slots = Slots(capacity.memory_mib, capacity.vcpus)
@@ -67,6 +68,13 @@ class LocalWorker:
         self._pressure_callbacks: list[Callable[[WorkerId], None]] = []
         self._tasks = asyncio.TaskGroup()
         self._closing = False
+        self._templates = Templates(
+            self._tasks,
+            admit=lambda id_, version: self._admit(id_, version, vcpus=0.0),
+            begin=self._begin_template,
+            give_back=self._give_back_template,
+            in_use=lambda: {running.version.key for running in self._instances.values()},
+        )
         self._watch = PressureWatch(
             Room(capacity.usable_memory_mib, sandbox.memory_bytes, self._slots),
             gauges or Gauges(),
@@ -93,6 +101,7 @@ class LocalWorker:
         async with asyncio.TaskGroup() as stops:
             for instance in list(self._instances):
                 stops.create_task(self._clear_away(instance))
+            stops.create_task(self._templates.close())
 
     # ------------------------------------------------------------ the port
 
@@ -102,7 +111,7 @@ class LocalWorker:
         return WorkerStatus(
             id=self.id,
             memory_mib=self._slots.memory_mib,
-            free_memory_mib=self._slots.free_memory_mib,
+            free_memory_mib=self._slots.free_memory_mib + self._templates.spare_memory_mib,
             isolation=self._sandbox.isolation,
             runtimes=frozenset(self._sandbox.runtimes),
             warm_code=self._code.warm(),
@@ -112,6 +121,7 @@ class LocalWorker:
             free_disk_mib=disk.free_mib,
             architecture=self._capacity.architecture,
             zone=self._capacity.zone,
+            templates=self._templates.arns(),
             pressure=self._watch.pressure,
         )
 
@@ -121,12 +131,14 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
-        await self._pin(version)
-        try:
-            bridged = is_bridged(version, *self._contents(version))
-            await self._sandbox.prepare(version.runtime, bridged=bridged)
-        finally:
-            self._unpin(version)
+        await self._starter.prepare(version)
+        if version.snapshotted:
+            await self._make_room(version.memory_mib, 0.0)
+            await self._templates.of(version)
+
+    def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
+        """See `ports.Worker`."""
+        self._templates.forget(function, version, current)
 
     async def start(
         self,
@@ -137,18 +149,20 @@ class LocalWorker:
         """See `ports.Worker`."""
         if self._closing:
             raise _shutting_down()
+        begun = time.perf_counter()
+        template = await self._templates.of(version) if version.snapshotted else None
+        await self._make_room(version.memory_mib, version.vcpus)
         self._admit(instance, version)
         self._watch.wake()
-        begun = time.perf_counter()
         try:
-            running = await self._begin(instance, version, initialization)
+            running = await self._begin(instance, version, initialization, template=template)
         except BaseException:
             self._slots.give_back(instance)
             raise
         try:
             if self._closing:
                 raise _shutting_down()
-            init_ms = await running.initialise()
+            init_ms = await (running.restore() if template else running.initialise())
         except BaseException:
             await self.stop(instance)
             raise
@@ -196,7 +210,7 @@ class LocalWorker:
         await running.stop(HURRIED_S if in_a_hurry else LONGEST_S)
         if self._instances.pop(instance, None) is not None:
             self._slots.give_back(instance)
-            self._unpin(running.version)
+            self._starter.unpin(running.version)
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
         """See `ports.Worker`."""
@@ -208,10 +222,17 @@ class LocalWorker:
 
     # ------------------------------------------------------------ inside
 
-    def _admit(self, instance: InstanceId, version: FunctionVersion) -> None:
+    async def _make_room(self, memory_mib: int, vcpus: float) -> None:
+        """Where there is too little left, give up templates that nobody uses."""
+        await self._templates.make_room(lambda: self._slots.shortage(memory_mib, vcpus) is None)
+
+    def _admit(
+        self, instance: InstanceId, version: FunctionVersion, vcpus: float | None = None
+    ) -> None:
         """Promise an instance what its version asks for, or raise TOO_MANY_REQUESTS, saying what
         there is too little of."""
-        left = self._slots.shortage(version.memory_mib, version.vcpus)
+        vcpus = version.vcpus if vcpus is None else vcpus
+        left = self._slots.shortage(version.memory_mib, vcpus)
         if left is None and not self._code.has_room_for(
             version.code, *(layer.code for layer in version.layers)
         ):
@@ -228,7 +249,7 @@ class LocalWorker:
                 f"The worker is short of memory: {pressed}.",
                 ThrottleReason.ACCOUNT_CONCURRENCY,
             )
-        self._slots.take(instance, version.memory_mib, version.vcpus)
+        self._slots.take(instance, version.memory_mib, vcpus)
 
     def _ready(self, instance: InstanceId) -> RunningInstance:
         running = self._instances.get(instance)
@@ -237,33 +258,17 @@ class LocalWorker:
         return running
 
     async def _begin(
-        self, instance: InstanceId, version: FunctionVersion, initialization: Initialization
+        self,
+        instance: InstanceId,
+        version: FunctionVersion,
+        initialization: Initialization,
+        template: InstanceId | None = None,
     ) -> RunningInstance:
-        code_dir, layers_dir = await self._pin(version)
-        code, layers = self._contents(version)
-        try:
-            handle = await self._sandbox.start(
-                SandboxSpec(
-                    instance_id=instance,
-                    runtime=version.runtime,
-                    code_dir=code_dir,
-                    layers_dir=layers_dir,
-                    bridged=is_bridged(version, code, layers),
-                    memory_mib=version.memory_mib,
-                    vcpus=version.vcpus,
-                    ephemeral_storage_mib=version.ephemeral_storage_mib,
-                )
-            )
-        except BaseException:
-            self._unpin(version)
-            raise
-        function = version.id
-        running = RunningInstance(
+        handle, layers = await self._starter.start(instance, version, template=template)
+        running = self._running(
             handle,
             version,
-            log=lambda text: self._logs.append(function, text),
-            lost=lambda: self._lost(instance),
-            init_limit_s=self._init_limit_s,
+            lambda: self._lost(instance),
             terminal=self._terminal,
             web=web_server(version, layers),
             initialization=initialization,
@@ -272,28 +277,31 @@ class LocalWorker:
         handle.exited.add_done_callback(lambda _: self._exited(instance))
         return running
 
-    async def _pin(self, version: FunctionVersion) -> tuple[Path, Path | None]:
-        """Where the version's code is unpacked, and its layers as one tree: until `_unpin`."""
-        code_dir = await self._code.pin(version.code)
-        if not version.layers:
-            return code_dir, None
-        try:
-            return code_dir, await self._code.pin(*(layer.code for layer in version.layers))
-        except BaseException:
-            self._code.unpin(version.code)
-            raise
+    async def _begin_template(self, id_: InstanceId, version: FunctionVersion) -> RunningInstance:
+        handle, _ = await self._starter.start(id_, version, is_template=True)
+        kind = Initialization.SNAP_START
+        return self._running(handle, version, lambda: None, initialization=kind)
 
-    def _contents(self, version: FunctionVersion) -> tuple[Contents, Contents]:
-        """What the version's code brings, and what its layers do, which are pinned."""
-        code = self._code.contents(version.code)
-        if not version.layers:
-            return code, NOTHING
-        return code, self._code.contents(*(layer.code for layer in version.layers))
+    def _give_back_template(self, id_: InstanceId, begun: FunctionVersion | None) -> None:
+        self._slots.give_back(id_)
+        if begun is not None:
+            self._starter.unpin(begun)
 
-    def _unpin(self, version: FunctionVersion) -> None:
-        self._code.unpin(version.code)
-        if version.layers:
-            self._code.unpin(*(layer.code for layer in version.layers))
+    def _running(
+        self,
+        handle: SandboxInstance,
+        version: FunctionVersion,
+        lost: Callable[[], None],
+        **settings: Any,
+    ) -> RunningInstance:
+        return RunningInstance(
+            handle,
+            version,
+            log=lambda text: self._logs.append(version.id, text),
+            lost=lost,
+            init_limit_s=self._init_limit_s,
+            **settings,
+        )
 
     def _exited(self, instance: InstanceId) -> None:
         """The instance's processes are gone. An invocation or init in progress learns it from the

@@ -35,7 +35,6 @@ UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     "ImageConfig": lambda v: not any(v.values()),
     "CodeSigningConfigArn": lambda v: not v,
     "TracingConfig": lambda v: v.get("Mode", "PassThrough") == "PassThrough",
-    "SnapStart": lambda v: v.get("ApplyOn", "None") == "None",
     "LoggingConfig": lambda v: set(v) <= {"LogFormat"} and v.get("LogFormat", "Text") == "Text",
     "PackageType": lambda v: v == "Zip",
     "PublishTo": lambda _: False,
@@ -57,9 +56,14 @@ def invalid(message: str) -> PlatformError:
 
 
 def apply_settings(
-    version: FunctionVersion, params: Params, runtimes: frozenset[str], architecture: str
+    version: FunctionVersion,
+    params: Params,
+    runtimes: frozenset[str],
+    architecture: str,
+    snapshots: str | None,
 ) -> FunctionVersion:
-    """Return `version` with the settings that `params` gives. Raises INVALID_PARAMETER."""
+    """Return `version` with the settings that `params` gives. `snapshots`: why there can be none
+    here. Raises INVALID_PARAMETER."""
     refuse_unsupported(params)
     changes: dict[str, Any] = {}
     for member, field in (("Role", "role"), ("Handler", "handler"), ("Description", "description")):
@@ -81,6 +85,8 @@ def apply_settings(
         changes["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn") or None
     if params.get("SnapStart") is not None:
         changes["snap_start"] = params["SnapStart"].get("ApplyOn") == "PublishedVersions"
+        if changes["snap_start"] and snapshots is not None:
+            raise invalid(f"SnapStart is not supported by this server: {snapshots}.")
     if params.get("TenancyConfig") is not None:  # its one mode; it can be given at creation only
         changes["tenant_isolation"] = True
     changed = replace(version, **changes)

@@ -68,6 +68,8 @@ class Control:
     tags: FunctionTags
     runtimes: frozenset[str]
     architecture: str
+    snapshots: str | None
+    """Why no version can begin from a snapshot here; None: it can."""
     account_concurrency: int
     base_url: Callable[[], str]
     """Where this server answers: for links in responses."""
@@ -75,6 +77,11 @@ class Control:
     """What is due, old or missed goes by it."""
     now: Callable[[], dt.datetime] = now_utc
     new_revision: Callable[[], str] = new_revision_id
+
+    @property
+    def machine(self) -> tuple[frozenset[str], str, str | None]:
+        """What a function's settings are held against: see `configuration.apply_settings`."""
+        return self.runtimes, self.architecture, self.snapshots
 
     def changed(self, function: FunctionId) -> None:
         """A durable change to a function is about to be acknowledged."""

@@ -86,7 +86,7 @@ class FunctionOperations:
             state_reason="The function is being created.",
             state_reason_code="Creating",
         )
-        latest = apply_settings(blank, params, control.runtimes, control.architecture)
+        latest = apply_settings(blank, params, *control.machine)
         layers = await find_layers(control, caller, params.get("Layers") or ())
         code = await store_package(control, "CreateFunction", params["Code"], noun="function code")
         latest = await with_layers(control, replace(latest, code=code), layers)
@@ -144,8 +144,8 @@ class FunctionOperations:
         architecture = {"Architectures": params.get("Architectures")}
 
         async def change(old: FunctionVersion) -> FunctionVersion:
-            settings = self._control.runtimes, self._control.architecture
-            changed = replace(apply_settings(old, architecture, *settings), code=code)
+            settings = apply_settings(old, architecture, *self._control.machine)
+            changed = replace(settings, code=code)
             return await with_layers(self._control, changed, changed.layers)
 
         if params.get("DryRun"):
@@ -161,7 +161,7 @@ class FunctionOperations:
         layers = None if wanted is None else await find_layers(control, caller, wanted)
 
         async def change(old: FunctionVersion) -> FunctionVersion:
-            changed = apply_settings(old, params, control.runtimes, control.architecture)
+            changed = apply_settings(old, params, *control.machine)
             return changed if layers is None else await with_layers(control, changed, layers)
 
         return await self._update(function, params, change)

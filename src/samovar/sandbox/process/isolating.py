@@ -40,7 +40,7 @@ _MPROTECT, _MADVISE, _RT_SIGRETURN = 10, 28, 15
 _SETSID, _SETGROUPS, _SETRESUID, _SETRESGID, _CAPSET = 112, 116, 117, 119, 126
 _PRCTL, _MOUNT, _SETHOSTNAME, _EXIT_GROUP, _OPENAT = 157, 165, 170, 231, 257
 _UMOUNT2, _UNSHARE, _DUP3, _PRLIMIT64, _SETNS = 166, 272, 292, 302, 308
-_SECCOMP, _CLOSE_RANGE = 317, 436
+_SECCOMP, _CLONE3, _CLOSE_RANGE = 317, 435, 436
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 
 _AT_FDCWD = -100
@@ -50,6 +50,9 @@ _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _LAST_FD = 0xFFFFFFFF
 _SET_MODE_FILTER = 1
 _RULE_PATH_BENEATH = 1
+
+_FIRST_PID, _PIDS = 100, 30_000
+"""Of forks, in their namespaces: so many are different before they come again."""
 
 RUNNER_FD = 3
 _FIRST_FD = 4
@@ -134,7 +137,7 @@ class Place:
 def fork(isolation: blank.Isolation, place: Place, fds: Fds, uid: int, mark: int) -> CallList:
     """The list that makes one fork, which takes the uid and, without pid namespaces, the mark."""
     calls = CallList(place.space)
-    _clone(calls, isolation, place, fds)
+    _clone(calls, isolation, place, fds, _FIRST_PID + mark % _PIDS)
     for fd in fds.cgroups:
         calls.call(_WRITE, fd, b"0", 1)
     if fds.network:
@@ -161,15 +164,23 @@ def fork(isolation: blank.Isolation, place: Place, fds: Fds, uid: int, mark: int
     return calls
 
 
-def _clone(calls: CallList, isolation: blank.Isolation, place: Place, fds: Fds) -> None:
+def _clone(calls: CallList, isolation: blank.Isolation, place: Place, fds: Fds, pid: int) -> None:
     """What the runner itself does. In its fork the result is 0, and the next call comes."""
     if fds.reaper:
         calls.call(_SETNS, fds.reaper, sys_.CLONE_NEWPID, on_error=_NOT_MADE)
     flags = isolation.clone_flags() | sys_.CLONE_PARENT
-    if place.thread_id_address:
+    tid = place.thread_id_address
+    if tid:
         flags |= sys_.CLONE_CHILD_SETTID | sys_.CLONE_CHILD_CLEARTID
-    where = (0, 0, place.thread_id_address, 0)
-    calls.call(_CLONE, flags, *where, on_error=_NOT_MADE, on_result=_MADE)
+    if fds.reaper:
+        # struct clone_args; it is the second process of its namespace, as its template was, but
+        # must not have that one's pid: by that, libraries know that they were forked, and make
+        # their randomness anew.
+        wanted = calls.put(struct.pack("=i", pid))
+        arguments = struct.pack("=10Q", flags, 0, tid, 0, 0, 0, 0, 0, wanted, 1)
+        calls.call(_CLONE3, arguments, len(arguments), on_error=_NOT_MADE, on_result=_MADE)
+    else:
+        calls.call(_CLONE, flags, 0, 0, tid, 0, on_error=_NOT_MADE, on_result=_MADE)
 
 
 def _mount(calls: CallList, isolation: blank.Isolation) -> None:
