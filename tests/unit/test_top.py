@@ -139,43 +139,38 @@ async def two_looks(seen, busier_s=1.0):
 
 
 async def test_the_command_shows_promises_against_what_is_real():
-    text = text_of(*await two_looks(Seen()))
-    row = next(line for line in text.splitlines() if line.startswith("w1"))
-    cells = row.split("  ")
-    assert [cell.strip() for cell in cells if cell.strip()] == [
-        "w1",
-        "yes",
-        "3072 MiB",
-        "1.50 ×",
-        "512 MiB (25%)",
-        "2048 MiB",
-        "1.5",
-        "2",
-        "0.5",
-        "25% / 50%",
-        "3",
-        "2",
-        "1",
-        "0",
+    assert text_of(*await two_looks(Seen())).splitlines() == [
+        "10 of 1000 requests at once",
+        "",
+        "worker w1 in rack-1: admits instances",
+        "  memory      3072 MiB promised of 4096 MiB (1.50 × what there is), "
+        "512 MiB used of 2048 MiB (25%), 50% stalled",
+        "  processors  1.5 vCPUs promised, 2 processors, 0.5 at work, 25% stalled",
+        "  instances   3 busy, 2 idle, 1 starting, 0 stopping; 0 templates",
+        "",
+        "FUNCTION  BUSY  IDLE  START  PROV  RUN  WAIT  DECLARED  USED           COLD  FAIL  429  "
+        "EVICT",
+        "f         3     2     1      1     3    7     640 MiB   300 MiB (47%)  5     2     5    6",
     ]
-    assert "requests at once: 10 of 1000" in text
-    assert next(line for line in text.splitlines() if line.startswith("f ")).split()[-4:] == [
-        "5",
-        "2",
-        "5",
-        "6",
-    ]
+
+
+async def test_the_command_shows_what_vcpus_may_be_promised_where_they_are_counted():
+    worker = a_worker_census(a_status(vcpus=8.0, free_vcpus=6.5))
+    text = text_of(*await two_looks(Seen(worker=worker)))
+    assert "1.5 vCPUs promised of 8.0, 2 processors" in text
 
 
 async def test_the_command_says_why_a_worker_admits_nothing_and_moves_no_cursor():
     pressure = Pressure(admits=False, reason="too much \x1b[2J is used")
     worker = a_worker_census(a_status(pressure=pressure))
     text = text_of(*await two_looks(Seen(worker=worker)))
-    assert "w1 admits nothing: too much \\x1b[2J is used" in text
+    assert "worker w1 in rack-1: admits nothing: too much \\x1b[2J is used" in text
 
 
 async def test_the_command_tells_how_many_functions_it_does_not_show():
     seen = Seen()
     before, now = await two_looks(seen)
     assert "more" not in text_of(before, now)
-    assert "and 3 functions more" in text_of(before, now | {"functions_left_out": 3})
+    text = text_of(before, now | {"functions_left_out": 3, "workers": now["workers"] * 22})
+    assert "3 functions more" in text
+    assert "and 2 workers more" in text

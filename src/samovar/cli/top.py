@@ -19,36 +19,23 @@ REFRESH_S = 1.0
 BETWEEN_LOOKS_S = 0.5
 """How busy processors are shows in what changes between two looks."""
 
-WORKER_COLUMNS = (
-    "WORKER",
-    "ADMITS",
-    "PROMISED",
-    "OF WHAT IS THERE",
-    "USED",
-    "USABLE",
-    "VCPUS",
-    "PROCESSORS",
-    "WORK",
-    "STALLED CPU/MEM",
-    "BUSY",
-    "IDLE",
-    "STARTING",
-    "TEMPLATES",
-)
+MAX_WORKERS = 20
+"""So many are shown."""
+
 FUNCTION_COLUMNS = (
     "FUNCTION",
     "BUSY",
     "IDLE",
-    "STARTING",
-    "PROVISIONED",
-    "RUNNING",
-    "WAITING",
+    "START",
+    "PROV",
+    "RUN",
+    "WAIT",
     "DECLARED",
     "USED",
-    "COLD STARTS",
-    "FAILED",
-    "THROTTLED",
-    "EVICTED",
+    "COLD",
+    "FAIL",
+    "429",
+    "EVICT",
 )
 
 Document = Mapping[str, Any]
@@ -78,43 +65,60 @@ def watch(endpoint: Endpoint) -> None:
 
 def text_of(before: Document, now: Document) -> str:
     """Two looks as plain lines: the state at the second, the work between them."""
-    parts = [_heading(now), "", table([WORKER_COLUMNS, *worker_rows(before, now)])]
-    parts += [*_refusals(now), "", table([FUNCTION_COLUMNS, *function_rows(now)])]
-    if now["functions_left_out"]:
-        parts.append(f"and {now['functions_left_out']} functions more")
-    return "\n".join(parts)
+    return "\n".join([*lines_of(before, now), table([FUNCTION_COLUMNS, *function_rows(now)])])
 
 
-def worker_rows(before: Document, now: Document) -> Rows:
-    """One row a worker."""
+def lines_of(before: Document, now: Document) -> list[str]:
+    """All but the table of functions: four lines a worker."""
+    use = now["concurrency"]
     busy_before = {worker["id"]: worker["processors"]["busy_s"] for worker in before["workers"]}
     passed_s = now["monotonic_s"] - before["monotonic_s"]
-    rows: Rows = []
-    for worker in now["workers"]:
-        memory, processors, instances = (
-            worker[part] for part in ("memory", "processors", "instances")
-        )
-        known_s = busy_before.get(worker["id"])
-        work = "-"
-        if known_s is not None and passed_s > 0:
-            work = f"{(processors['busy_s'] - known_s) / passed_s:.1f}"
-        rows.append(
-            (
-                printable(worker["id"], one_line=True),
-                "yes" if worker["admits"] else "no",
-                _mib(memory["promised_mib"]),
-                _times(memory["promised_mib"], memory["usable_mib"]),
-                f"{_mib(memory['used_mib'])} {_share(memory['used_mib'], memory['usable_mib'])}",
-                _mib(memory["usable_mib"]),
-                f"{processors['promised_vcpus']:.1f}",
-                f"{processors['count']:g}",
-                work,
-                f"{processors['stalled']:.0%} / {memory['stalled']:.0%}",
-                *(str(instances.get(state, 0)) for state in ("busy", "idle", "starting")),
-                str(worker["templates"]),
-            )
-        )
-    return rows
+    lines = [f"{use['in_use']} of {use['limit']} requests at once", ""]
+    for worker in now["workers"][:MAX_WORKERS]:
+        at_work = None
+        if passed_s > 0 and worker["id"] in busy_before:
+            at_work = (worker["processors"]["busy_s"] - busy_before[worker["id"]]) / passed_s
+        lines += [*_worker(worker, at_work), ""]
+    if len(now["workers"]) > MAX_WORKERS:
+        lines += [f"and {len(now['workers']) - MAX_WORKERS} workers more", ""]
+    if now["functions_left_out"]:
+        lines += [f"{now['functions_left_out']} functions more than are listed", ""]
+    return lines
+
+
+def _worker(worker: Document, at_work: float | None) -> list[str]:
+    instances = worker["instances"]
+    zone = f" in {worker['zone']}" if worker["zone"] else ""
+    admits = "admits instances" if worker["admits"] else f"admits nothing: {worker['why_not']}"
+    counts = ", ".join(
+        f"{instances.get(state, 0)} {state}" for state in ("busy", "idle", "starting", "stopping")
+    )
+    return [
+        printable(f"worker {worker['id']}{zone}: {admits}", one_line=True),
+        f"  memory      {_memory(worker['memory'])}",
+        f"  processors  {_processors(worker['processors'], at_work)}",
+        f"  instances   {counts}; {worker['templates']} templates",
+    ]
+
+
+def _memory(memory: Document) -> str:
+    promised, used, usable = (memory[f"{part}_mib"] for part in ("promised", "used", "usable"))
+    ratio = promised / usable if usable else 0.0
+    return (
+        f"{_mib(promised)} promised of {_mib(memory['may_promise_mib'])} "
+        f"({ratio:.2f} × what there is), {_mib(used)} used of {_mib(usable)}"
+        f"{_share(used, usable)}, {memory['stalled']:.0%} stalled"
+    )
+
+
+def _processors(processors: Document, at_work: float | None) -> str:
+    bound = processors["may_promise_vcpus"]
+    of = "" if bound is None else f" of {bound:.1f}"
+    work = "" if at_work is None else f", {at_work:.1f} at work"
+    return (
+        f"{processors['promised_vcpus']:.1f} vCPUs promised{of}, "
+        f"{processors['count']:g} processors{work}, {processors['stalled']:.0%} stalled"
+    )
 
 
 def function_rows(now: Document) -> Rows:
@@ -131,7 +135,7 @@ def function_rows(now: Document) -> Rows:
                 str(function["running"]),
                 str(function["waiting"]),
                 _mib(memory["declared_mib"]),
-                f"{_mib(memory['used_mib'])} {_share(memory['used_mib'], memory['declared_mib'])}",
+                f"{_mib(memory['used_mib'])}{_share(memory['used_mib'], memory['declared_mib'])}",
                 str(sum(counts.get("cold_starts", {}).values())),
                 str(counts.get("failed_starts", 0)),
                 str(sum(counts.get("throttles", {}).values())),
@@ -161,50 +165,24 @@ def _looks(endpoint: Endpoint) -> Iterator[tuple[Document, Document]]:
         before = now
 
 
-def _heading(now: Document) -> str:
-    use = now["concurrency"]
-    return f"requests at once: {use['in_use']} of {use['limit']}"
-
-
-def _refusals(now: Document) -> list[str]:
-    return [
-        f"{printable(worker['id'], one_line=True)} admits nothing: "
-        f"{printable(worker['why_not'], one_line=True)}"
-        for worker in now["workers"]
-        if not worker["admits"]
-    ]
-
-
 def _screen(before: Document, now: Document) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    def shown(columns: Sequence[str], rows: Rows) -> Table:
-        made = Table(box=None, pad_edge=False, header_style="bold")
-        for number, column in enumerate(columns):
-            made.add_column(column, justify="right" if number else "left")
-        for row in rows:
-            made.add_row(*(Text(cell) for cell in row))
-        return made
-
-    return Group(
-        Text(f"{_heading(now)}    (Ctrl-C ends)"),
-        Text(),
-        shown(WORKER_COLUMNS, worker_rows(before, now)),
-        *(Text(line, style="red") for line in _refusals(now)),
-        Text(),
-        shown(FUNCTION_COLUMNS, function_rows(now)),
-    )
+    functions = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(FUNCTION_COLUMNS):
+        functions.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in function_rows(now):
+        functions.add_row(*map(Text, row))
+    lines = lines_of(before, now)
+    shown = [Text(line, style="red" if "admits nothing" in line else "") for line in lines]
+    return Group(*shown, functions, Text("\n(Ctrl-C ends)", style="dim"))
 
 
 def _mib(mib: float) -> str:
     return f"{mib / 1024:.1f} GiB" if mib >= 10 * 1024 else f"{mib:.0f} MiB"
 
 
-def _times(part: float, whole: float) -> str:
-    return f"{part / whole:.2f} ×" if whole else "-"
-
-
 def _share(part: float, whole: float) -> str:
-    return f"({part / whole:.0%})" if whole else ""
+    return f" ({part / whole:.0%})" if whole else ""
