@@ -102,6 +102,12 @@ class Config:
     make room."""
     dead_event_days: float = 14.0
     """How long they are kept."""
+    queue_requests: int = 0
+    """Requests of one function that may wait while it is over a limit. 0: none, as AWS has it."""
+    scaling_rate: int = 1000
+    """Instances that a function may start in ten seconds because requests wait. 0: any number."""
+    invocation_rate_factor: int = 0
+    """Requests a second for each that a function may have at once (AWS: 10). 0: any number."""
     queue_timeout_s: float = 60.0
     """How long a request may wait for room for an instance. (For the init phase of one that has
     room it waits as long as that may take.)"""
@@ -217,6 +223,9 @@ class Config:
             ("blanks", 0, 1024),
             ("idle_timeout_s", 0.1, 7 * 86400),
             ("concurrency_target", 0.01, 1),
+            ("queue_requests", 0, 1_000_000),
+            ("scaling_rate", 0, 1_000_000),
+            ("invocation_rate_factor", 0, 1_000_000),
             ("account_concurrency", 1, 1_000_000),
             ("event_concurrency", 1, 10_000),
             ("events_at_once", 1, 10_000),

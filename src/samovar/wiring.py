@@ -47,6 +47,7 @@ from samovar.frontend.top import TopRoutes
 from samovar.http_server import HttpServer
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.manager import PoolManager
+from samovar.manager.rates import RateLimits
 from samovar.model.errors import PlatformError
 from samovar.model.function import FunctionId
 from samovar.model.instance import WorkerId
@@ -250,6 +251,8 @@ async def _managing(
         init_limit_s=init_limit_s,
         keep_alive=config.keep_alive,
         concurrency_target=config.concurrency_target,
+        queue_requests=config.queue_requests,
+        rates=RateLimits(config.scaling_rate, config.invocation_rate_factor),
     )
     async with manager, worker:
         yield manager, worker

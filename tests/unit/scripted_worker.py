@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from samovar.manager.limits import ConcurrencyLedger
-from samovar.manager.manager import FORGET_AFTER_S, PoolManager
+from samovar.manager.manager import FORGET_AFTER_S, NO_RATES, PoolManager
+from samovar.manager.rates import RateLimits
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionId, FunctionVersion, VersionKey
 from samovar.model.instance import Initialization, InstanceId, WorkerId
@@ -196,6 +197,9 @@ async def managing(
     queue_timeout_s: float = 600.0,
     init_limit_s: float = 10.0,
     forget_after_s: float = FORGET_AFTER_S,
+    queue_requests: int = 0,
+    rates: RateLimits = NO_RATES,
+    keep_alive: str = "fixed",
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[PoolManager]:
     """A manager of these workers, for one block."""
@@ -207,6 +211,9 @@ async def managing(
         queue_timeout_s=queue_timeout_s,
         init_limit_s=init_limit_s,
         forget_after_s=forget_after_s,
+        queue_requests=queue_requests,
+        rates=rates,
+        keep_alive=keep_alive,
         monotonic=clock,
     )
     async with manager:
@@ -216,13 +223,13 @@ async def managing(
 def leftovers(manager: PoolManager) -> dict[str, int]:
     """What a manager still keeps of requests and instances; empty when all is over."""
     kept = {
-        "instances": len(manager._instances),
+        "instances": len(manager._performer.instances),
         "leases": len(manager._leases),
-        "requests": len(manager._tickets),
-        "in flight": manager._in_flight,
+        "requests": len(manager._performer.tickets),
+        "in flight": manager._leases.in_flight,
         "counted": manager.ledger.total_in_use,
         "pools": len(manager._pools),
         "functions": len(manager._pools._of),
-        "blocked": len(manager._room.blocked),
+        "blocked": len(manager._performer.room.blocked),
     }
     return {what: count for what, count in kept.items() if count}

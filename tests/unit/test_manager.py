@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 
 from samovar.manager.limits import ConcurrencyLedger
+from samovar.manager.rates import RateLimits
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.invocation import ColdCause, Outcome
 from samovar.ports import InitFailedError
@@ -259,7 +260,8 @@ async def test_a_request_that_goes_away_in_the_moment_of_its_grant_gives_the_ins
 async def test_a_thousand_requests_that_go_away_at_once_do_not_hold_the_instance():
     worker = ScriptedWorker()
     ledger = ConcurrencyLedger(10_000, {})
-    async with managing(worker, ledger=ledger) as manager:
+    rates = RateLimits(scaling_rate=0)
+    async with managing(worker, ledger=ledger, rates=rates) as manager:
         lease = await manager.acquire(VERSION)
         worker.held = True
         requests = acquiring(manager, times=2000)
@@ -279,7 +281,9 @@ async def test_an_instance_that_ends_in_the_moment_of_its_grant_makes_a_lease_th
         (request,) = acquiring(manager)
         await until(lambda: worker.starting)
         worker.come_up()
-        await until(lambda: len(manager._instances))  # granted; the request does not know it yet
+        await until(
+            lambda: len(manager._performer.instances)
+        )  # granted; the request does not know it yet
         worker.ends_by_itself(worker.asked[0])
         lease = await request
         with pytest.raises(PlatformError, match="is not idle here"):

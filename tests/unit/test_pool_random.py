@@ -116,8 +116,8 @@ class PoolMachine(RuleBasedStateMachine):
             assert asked <= math.ceil(load / self.soft), "never more starts than waiters need"
         elif cause is not ColdCause.PREDICTED:
             assert not self.resting, "what fails is not tried again at once"
-        if self.pool.scale.max_instances is not None:
-            assert self._existing + self.starts.total() <= self.pool.scale.max_instances
+        if self.pool.targets.scale.max_instances is not None:
+            assert self._existing + self.starts.total() <= self.pool.targets.scale.max_instances
 
     def _start_ends(self, data):
         cause = data.draw(st.sampled_from(sorted(why for why in self.starts if self.starts[why])))
@@ -240,7 +240,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def evict(self):
         for instance in [i for i, count in self.running.items() if not count]:
-            spare = len(self.running) > self.pool.scale.min_instances
+            spare = len(self.running) > self.pool.targets.scale.min_instances
             may_go = instance not in self.provisioned and spare
             assert (self.pool.idle_since(instance) is not None) == may_go
             if may_go:
@@ -284,25 +284,25 @@ class PoolMachine(RuleBasedStateMachine):
         if not self.waiting or self.known_blocked:
             return
         asked = sum(count for why, count in self.starts.items() if why not in BEFOREHAND)
-        most = self.pool.scale.max_instances
+        most = self.pool.targets.scale.max_instances
         full = most is not None and self._existing + self.starts.total() >= most
         assert full or asked >= math.ceil(len(self.waiting) / self.soft)
 
     @invariant()
     def what_is_asked_for_is_there_or_under_way(self):
-        most = self.pool.scale.max_instances
+        most = self.pool.targets.scale.max_instances
         full = most is not None and self._existing + self.starts.total() >= most
         if self.known_blocked or self.resting or full:
             return
         coming = self.starts[ColdCause.PROVISIONED]
-        assert len(self.provisioned) + coming >= self.pool.scale.provisioned
-        assert len(self.running) + self.starts.total() >= self.pool.scale.min_instances
+        assert len(self.provisioned) + coming >= self.pool.targets.scale.provisioned
+        assert len(self.running) + self.starts.total() >= self.pool.targets.scale.min_instances
 
     @invariant()
     def provisioned_concurrency_is_told_truly(self):
-        progress = self.pool.progress()
-        assert progress.requested == self.pool.scale.provisioned
-        assert progress.allocated == len(self.provisioned) <= self.pool.scale.provisioned
+        progress = self.pool.targets.progress(self.pool.members)
+        assert progress.requested == self.pool.targets.scale.provisioned
+        assert progress.allocated == len(self.provisioned) <= self.pool.targets.scale.provisioned
         idle = sum(not self.running[instance] for instance in self.provisioned)
         assert progress.available == idle
 

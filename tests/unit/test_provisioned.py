@@ -180,7 +180,7 @@ async def test_an_init_that_fails_is_told_as_aws_does_and_tried_again_later_and_
             pauses_s.append(pool.due - clock.now)
             failures = len(worker.failures)
             clock.now = pool.due
-            manager._on_time()
+            manager._performer.on_time()
             await until(lambda before=failures: not before or len(worker.failures) < before)
             await settled()
         assert pauses_s == [1.0, 2.0]
@@ -204,7 +204,7 @@ async def test_it_neither_expires_nor_makes_room_for_others():
     async with managing(worker, clock=clock, queue_timeout_s=0.01, idle_timeout_s=1.0) as manager:
         await provisioned(manager, 1)
         clock.now += 100
-        manager._on_time()
+        manager._performer.on_time()
         with pytest.raises(PlatformError, match="no worker has room"):
             await manager.acquire(OTHER)
         assert worker.stopped == []
@@ -267,7 +267,7 @@ async def test_the_least_number_of_instances_is_kept():
         await until(lambda: len(worker.alive) == 2)
         assert worker.initializations == [Initialization.MANAGED] * 2
         clock.now += 100
-        manager._on_time()
+        manager._performer.on_time()
         await settled()
         assert len(worker.alive) == 2
         worker.ends_by_itself(worker.asked[0])

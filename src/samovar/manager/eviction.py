@@ -19,6 +19,8 @@ from samovar.ports import Need, WorkerStatus
 
 LOOKS = 256
 """Entries that one search looks at, at the most; the next one goes on from there."""
+SLACK = 64
+"""Entries of instances that are gone, beyond as many as there are living ones."""
 WORKERS = 16
 """Workers that one search looks at, at the most."""
 
@@ -51,6 +53,9 @@ class Eviction:
         del self._on[worker][instance]
         if not self._on[worker]:
             del self._on[worker]
+        if len(self._heap) > 2 * len(self._where) + SLACK:
+            self._heap = [entry for entry in self._heap if entry[1] in self._where]
+            heapq.heapify(self._heap)
 
     def worker_of(self, instance: InstanceId) -> WorkerId:
         """Where an instance is."""

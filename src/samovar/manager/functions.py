@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from samovar.manager.keep_alive import KeepAlive, KeepAlivePolicy, Profile
+from samovar.manager.rates import RateLimits, Rates
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion
 from samovar.model.tuning import KEEP_ALIVE, Tuning
@@ -23,6 +24,7 @@ class FunctionState:
     profile: Profile
     keep: KeepAlive
     tuning: Tuning
+    rates: Rates
 
     def soft_limit(self, version: FunctionVersion, target: float) -> int:
         """Requests in one instance from which on another one is preferred."""
@@ -44,10 +46,13 @@ class Functions:
         policy_named: Callable[[str], KeepAlivePolicy],
         keep_alive: str,
         concurrency_target: float,
+        limits: RateLimits,
     ) -> None:
         self.concurrency_target = concurrency_target
         self._policy_named = policy_named
         self._keep_alive = keep_alive
+        self._limits = limits
+        self.limit_invocations = limits.invocation_rate_factor > 0
         self._policies: dict[str, KeepAlivePolicy] = {}
         self._functions: dict[FunctionId, FunctionState] = {}
         self._policy(keep_alive)
@@ -58,7 +63,9 @@ class Functions:
         if state is None:
             profile = Profile(version.id, version.memory_mib)
             keep = self._policy(self._keep_alive).of(profile)
-            state = self._functions[version.id] = FunctionState(profile, keep, Tuning())
+            state = self._functions[version.id] = FunctionState(
+                profile, keep, Tuning(), Rates(self._limits)
+            )
         state.profile.memory_mib = version.memory_mib
         return state
 
@@ -70,7 +77,9 @@ class Functions:
         policy = self._policy(tuning.keep_alive or self._keep_alive)
         if state is None or tuning.keep_alive != before:
             profile = state.profile if state else Profile(function, 0)
-            state = FunctionState(profile, policy.of(profile), tuning)
+            state = FunctionState(
+                profile, policy.of(profile), tuning, state.rates if state else Rates(self._limits)
+            )
             self._functions[function] = state
         state.tuning = tuning
         return state

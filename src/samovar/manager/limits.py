@@ -57,23 +57,29 @@ class ConcurrencyLedger:
 
     # ------------------------------------------------------------ requests
 
-    def admit(self, function: FunctionId) -> None:
-        """Count one request on demand in, or raise TOO_MANY_REQUESTS with AWS's reason."""
-        in_use = self._in_use.get(function, 0)
+    def refusal(self, function: FunctionId) -> PlatformError | None:
+        """TOO_MANY_REQUESTS with AWS's reason, where one more on demand is over a limit."""
         reserved = self._reserved.get(function) if self._reserved else None
         if reserved is None:
             shared = self._unreserved_in_use + self._unreserved_provisioned
             if shared >= self.unreserved_limit:
-                raise throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
-        elif in_use + self.provisioned(function) >= reserved:
-            raise throttled(ThrottleReason.RESERVED_CONCURRENCY)
+                return throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+        elif self.in_use(function) + self.provisioned(function) >= reserved:
+            return throttled(ThrottleReason.RESERVED_CONCURRENCY)
         if self._total_in_use + self._total_provisioned >= self.account_limit:
             # What was just reserved may still be in use by the others.
-            raise throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
-        if reserved is None:
-            self._unreserved_in_use += 1
+            return throttled(ThrottleReason.ACCOUNT_CONCURRENCY)
+        return None
+
+    def admit(self, function: FunctionId) -> None:
+        """Count one request on demand in, or raise what `refusal` says."""
+        refusal = self.refusal(function)
+        if refusal is not None:
+            raise refusal
         self._total_in_use += 1
-        self._in_use[function] = in_use + 1
+        self._in_use[function] = self._in_use.get(function, 0) + 1
+        if function not in self._reserved:
+            self._unreserved_in_use += 1
 
     def done(self, function: FunctionId) -> None:
         """Count one request out."""

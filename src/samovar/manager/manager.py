@@ -1,9 +1,10 @@
-"""The Manager: performs what pools decide.
+"""The Manager: lets requests in, gives them instances, and takes these back.
 
 The way of one request: `acquire` takes a provisioned instance, or counts the request against the
 limits and takes an idle instance or queues a ticket, and waits for the pool to grant one;
-`release` gives the instance back. Each start runs as a task of its own (`_start`), so a request is
-never tied to the start that it caused: whichever instance is free first takes it (invariant 1).
+`release` gives the instance back. What pools decide is done by the performer: a start is a task of
+its own, so a request is never tied to the start that it caused: whichever instance is free first
+takes it (invariant 1).
 """
 
 from __future__ import annotations
@@ -11,34 +12,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from samovar.census import ManagerCensus
-from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
-from samovar.manager.alarm import Alarm
 from samovar.manager.census import census_of
-from samovar.manager.eviction import Victim
 from samovar.manager.functions import Functions
-from samovar.manager.instances import Instances, NoRoomError, Origin, with_queueing
+from samovar.manager.instances import with_queueing
 from samovar.manager.keep_alive import KeepAlivePolicy
-from samovar.manager.leases import Granted, Held
+from samovar.manager.leases import Held, Leases
 from samovar.manager.limits import ConcurrencyLedger
+from samovar.manager.line import Line
+from samovar.manager.performer import Performer
 from samovar.manager.policies import policy_named
-from samovar.manager.pool import BEFOREHAND, Pool, PoolKey
+from samovar.manager.pool import Pool, PoolKey
 from samovar.manager.pools import Pools
-from samovar.manager.refusals import check_scale, shutting_down
-from samovar.manager.room import Room
+from samovar.manager.rates import RateLimits
+from samovar.manager.refusals import check_most, check_scale, shutting_down
+from samovar.manager.returning import Returning
 from samovar.manager.tally import Tally
+from samovar.manager.tickets import Granted
 from samovar.model.errors import PlatformError
 from samovar.model.function import LATEST, FunctionId, FunctionVersion, VersionKey
-from samovar.model.instance import InstanceId
 from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport
 from samovar.model.scale import Provisioned, ProvisionedStatus, Scale
 from samovar.model.tuning import Tuning
-from samovar.ports import InitFailedError, Lease, Placement, Worker
+from samovar.ports import Lease, Placement, Worker
 from samovar.telemetry.log import get_logger
 
 log = get_logger("manager")
@@ -46,8 +45,8 @@ log = get_logger("manager")
 FORGET_AFTER_S = 3600.0
 """See `Pools`."""
 ROUND_S = 1.0
-"""Between two looks at workers where nothing has happened."""
-TIMER_RESOLUTION_S = 0.001
+"""See `Performer`."""
+NO_RATES = RateLimits()
 
 WARM = StartReport(cause=None)
 
@@ -63,49 +62,49 @@ class PoolManager:
         *,
         idle_timeout_s: float,
         queue_timeout_s: float,
+        queue_requests: int = 0,
         init_limit_s: float = INIT_LIMIT_S,
         keep_alive: str = "fixed",
         policies: Callable[[str], KeepAlivePolicy] | None = None,
         concurrency_target: float = 0.8,
+        rates: RateLimits = NO_RATES,
         forget_after_s: float = FORGET_AFTER_S,
         round_s: float = ROUND_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = {worker.status().id: worker for worker in workers}
         self.ledger = ledger
+        self._line = Line(ledger, queue_requests, queue_timeout_s)
+        self._queue_requests = queue_requests
         self._queue_timeout_s = queue_timeout_s
         self._init_limit_s = init_limit_s
-        self._round_s = round_s
         self._monotonic = monotonic
         named = policies or functools.partial(policy_named, idle_timeout_s=idle_timeout_s)
-        self._functions = Functions(named, keep_alive, concurrency_target)
+        self._functions = Functions(named, keep_alive, concurrency_target, rates)
         self._pools = Pools(self._functions, forget_after_s)
-        self._room = Room(self._workers, placement, self._make_room)
-        self.tally = Tally()
-        self._instances = Instances(
-            self._workers, self._room, self._functions, self.tally, monotonic
-        )
-        self._tickets: dict[Ticket, asyncio.Future[Granted]] = {}
-        self._leases: dict[int, Held] = {}
-        self._numbers = itertools.count(1)
         self._tasks = asyncio.TaskGroup()
-        self._alarm = Alarm(self._on_time, monotonic)
-        self._next_round = Alarm(self._go_round, monotonic)
-        self._at_rest = asyncio.Event()
-        self._in_flight = 0
+        self.tally = Tally()
+        self._performer = Performer(
+            self._workers,
+            placement,
+            self._functions,
+            self._pools,
+            self.tally,
+            self._tasks,
+            round_s,
+            monotonic,
+        )
+        self._leases = Leases()
         self._draining = False
-        for worker in workers:
-            worker.on_exit(self._gone)
 
     async def __aenter__(self) -> PoolManager:
         await self._tasks.__aenter__()
-        self._next_round.set(self._monotonic() + self._round_s)
+        self._performer.open()
         return self
 
     async def __aexit__(self, *failure: object) -> None:
         await self._tasks.__aexit__(None, None, None)
-        self._alarm.cancel()
-        self._next_round.cancel()
+        self._performer.close()
 
     # ------------------------------------------------------------ the port
 
@@ -120,26 +119,34 @@ class PoolManager:
     async def _acquire(self, version: FunctionVersion, tenant: str | None) -> Lease:
         if self._draining:
             raise shutting_down()
-        now = self._monotonic()
-        pool = self._pools.get(PoolKey(version.key, tenant))
+        now, ledger = self._monotonic(), self.ledger
+        if self._functions.limit_invocations:
+            rates = self._functions.of(version).rates
+            rates.invoked(now, ledger.reserved(version.id), ledger.account_limit)
+        key = PoolKey(version.key, tenant)
+        pool = self._pools.get(key)
         instance = pool.take_provisioned() if pool is not None else None
         on_demand = instance is None
         if on_demand:
-            self.ledger.admit(version.id)
+            if self._queue_requests:
+                await self._line.admit(version.id)
+                pool = self._pools.get(key)  # it may be another one now
+            else:
+                ledger.admit(version.id)
             pool = pool or self._pools.make(version, tenant, now)
             instance = pool.take()
         assert pool is not None
-        self._in_flight += 1
+        self._leases.in_flight += 1
         pool.keep.arrived(now, cold=instance is None)
         if instance is None:
             return await self._wait(pool, now)
-        origin = self._instances[instance]
+        origin = self._performer.instances[instance]
         report, origin.first = origin.first, None
-        return self._lease(pool, instance, origin, report or WARM, on_demand=on_demand)
+        return self._leases.begin(origin, report or WARM, on_demand=on_demand)
 
     def release(self, lease: Lease, outcome: Outcome | None) -> None:
         """See `ports.Manager`. Of a lease that has ended already, it does nothing."""
-        held = self._leases.pop(lease.number, None)
+        held = self._leases.end(lease)
         if held is None:
             return
         if outcome is not None and outcome.pending:
@@ -158,12 +165,13 @@ class PoolManager:
         provisioned = 0
         for pool in self._pools.of(function, version):
             if pool.key.version == current:
-                provisioned += pool.scale.provisioned
+                provisioned += pool.targets.scale.provisioned
             else:
-                self._perform(pool, pool.retire())
+                self._performer.perform(pool, pool.retire())
         for worker in self._workers.values():
             worker.forget(function, version, current)
         self.ledger.provision(function, version, provisioned)
+        self._line.advance()
         if current is None and version == LATEST:
             self._functions.forget(function)
             self.tally.forget(function)
@@ -172,16 +180,17 @@ class PoolManager:
         """See `ports.Manager`. What waits already is still served by the old pools."""
         for old in self._pools.of(version.id, version.version):
             if old.key.version == version.key:
-                now, scale = self._monotonic(), old.scale
+                now, scale = self._monotonic(), old.targets.scale
                 new = self._pools.make(version, old.key.tenant, now, ColdCause.FORCED)
-                self._perform(old, old.retire())
-                self._perform(new, new.ask(scale, now))
+                self._performer.perform(old, old.retire())
+                self._performer.perform(new, new.ask(scale, now))
 
     def set_reserved_concurrency(self, function: FunctionId, limit: int | None) -> None:
         """See `ports.Manager`. Raises INVALID_PARAMETER where the others would get too little."""
         if limit is not None:
             self.ledger.check_reservation(function, limit)
         self.ledger.reserve(function, limit)
+        self._line.advance()
 
     def set_scale(self, version: FunctionVersion, scale: Scale) -> None:
         """See `ports.Manager`. It holds for exactly this code and configuration, until that is
@@ -189,208 +198,115 @@ class PoolManager:
         check_scale(version, scale)
         pool, now = self._pools.get(PoolKey(version.key, None)), self._monotonic()
         self.ledger.provision(version.id, version.version, scale.provisioned)
+        self._line.advance()
         if pool is None and scale != Scale():
             pool = self._pools.make(version, None, now)
         if pool is not None:
-            self._perform(pool, pool.ask(scale, now))
+            self._performer.perform(pool, pool.ask(scale, now))
 
     def provisioned(self, version: FunctionVersion) -> Provisioned:
         """See `ports.Manager`."""
         pool = self._pools.get(PoolKey(version.key, None))
-        return pool.progress() if pool else Provisioned(0, 0, 0, ProvisionedStatus.READY)
+        return (
+            pool.targets.progress(pool.members)
+            if pool
+            else Provisioned(0, 0, 0, ProvisionedStatus.READY)
+        )
 
     def tune(self, function: FunctionId, tuning: Tuning) -> None:
         """See `ports.Manager`. Raises INVALID_PARAMETER for a policy that there is not."""
         state = self._functions.tune(function, tuning)
         for pool in self._pools.of(function):
             soft = state.soft_limit(pool.version, self._functions.concurrency_target)
-            self._perform(pool, pool.tune(state.keep, soft))
+            self._performer.perform(pool, pool.tune(state.keep, soft))
 
     def census(self) -> ManagerCensus:
         """See `census.ManagerView`."""
-        pools = {*self._pools, *self._instances.pools()}
+        pools = {*self._pools, *self._performer.instances.pools()}
         return census_of(pools, self.ledger, self.tally)
 
     async def drain(self, timeout_s: float) -> None:
         """See `ports.Manager`. Instances are stopped by their workers, afterwards."""
-        self._draining = True
-        self._at_rest.clear()
-        if self._in_flight:
+        self._draining = self._performer.draining = True
+        self._line.close(shutting_down())
+        self._leases.at_rest.clear()
+        if self._leases.in_flight:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await self._at_rest.wait()
-        for future in self._tickets.values():
-            if not future.done():
-                future.set_exception(shutting_down())
+                    await self._leases.at_rest.wait()
+        self._performer.tickets.reject_all(shutting_down())
 
     # ------------------------------------------------------------ waiting
 
     async def _wait(self, pool: Pool, asked: float) -> Lease:
-        ticket = Ticket(next(self._numbers))
-        future: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
-        self._tickets[ticket] = future
+        tickets = self._performer.tickets
+        ticket, future = tickets.open()
         granted: Granted | None = None
         try:
-            self._perform(pool, pool.request(ticket))
+            self._check_queue(pool, asked)
+            self._performer.perform(pool, pool.request(ticket))
             if not await _done_within(self._queue_timeout_s, future) and not pool.blocked:
                 # An init phase is under way; it has a bound of its own, and ends within it.
                 await _done_within(self._init_limit_s + pool.version.timeout_s, future)
             if not future.done():
-                raise self._room.no_capacity(pool)
+                raise self._performer.room.no_capacity(pool)
             granted = future.result()
         finally:
-            del self._tickets[ticket]
+            tickets.close(ticket)
             if granted is None:
+                pool.cancel(ticket)
                 self._finished(pool, on_demand=True)
-                self._abandon(pool, ticket, future)
-        instance, origin, at, first, provisioned = granted
-        if provisioned:
-            self.ledger.done(pool.version.id)
-        report = with_queueing(first or WARM, (at - asked) * 1e3)
-        return self._lease(pool, instance, origin, report, on_demand=not provisioned)
+                self._give_up(pool, future)
+        if granted.provisioned:
+            self._done_on_demand(pool)
+        report = with_queueing(granted.report or WARM, (granted.at - asked) * 1e3)
+        return self._leases.begin(granted.origin, report, on_demand=not granted.provisioned)
 
-    def _abandon(self, pool: Pool, ticket: Ticket, future: asyncio.Future[Granted]) -> None:
-        """Take a request out of the queue, or give back what it was granted a moment ago."""
-        pool.cancel(ticket)
+    def _check_queue(self, pool: Pool, now: float) -> None:
+        """Raise TOO_MANY_REQUESTS where too many wait already for what may not be yet."""
+        if pool.targets.scale.max_instances is not None:
+            check_most(pool, self._queue_requests)
+        if pool.wants_start:
+            self._functions.of(pool.version).rates.check_start(now, self._queue_requests)
+
+    def _give_up(self, pool: Pool, future: asyncio.Future[Granted]) -> None:
+        """Give back what a request was granted in the moment in which it went away."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            granted = future.result()
-            granted.origin.first = granted.report
-            self._release(pool, granted.instance, survives=True)
-        self._settle(pool)
-
-    def _lease(
-        self,
-        pool: Pool,
-        instance: InstanceId,
-        origin: Origin,
-        report: StartReport,
-        *,
-        on_demand: bool,
-    ) -> Lease:
-        number = next(self._numbers)
-        self._leases[number] = Held(instance, pool, on_demand)
-        return Lease(instance, origin.worker, pool.version, report, number)
+            origin, _, report, _ = future.result()
+            origin.first = report
+            self._performer.release(pool, origin.instance, survives=True)
+        self._performer.settle(pool)
 
     async def _release_when_idle(self, worker: Worker, held: Held) -> None:
         survives = False
+        returning = Returning(held.pool, self._functions.of(held.pool.version).profile)
+        loop = asyncio.get_running_loop()
+        overdue = loop.call_later(returning.within_s, self._not_returning, returning)
         try:
             survives = await worker.await_idle(held.instance)
         except Exception:
             log.exception("an instance is not known to be idle", instance=held.instance)
         finally:
+            overdue.cancel()
             self._give_back(held, survives=survives)
+            self._not_returning(returning)
+
+    def _not_returning(self, returning: Returning) -> None:
+        self._performer.perform(returning.pool, returning.end())
 
     def _give_back(self, held: Held, *, survives: bool) -> None:
         self._finished(held.pool, on_demand=held.on_demand)
-        self._release(held.pool, held.instance, survives=survives)
-
-    def _release(self, pool: Pool, instance: InstanceId, *, survives: bool) -> None:
-        actions = pool.released(instance, self._monotonic(), survives=survives)
-        if actions or self._room.blocked or pool.due < pool.armed_for:
-            self._perform(pool, actions)
+        self._performer.release(held.pool, held.instance, survives=survives)
 
     def _finished(self, pool: Pool, *, on_demand: bool) -> None:
         if on_demand:
-            self.ledger.done(pool.version.id)
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._at_rest.set()
+            self._done_on_demand(pool)
+        self._leases.finished()
 
-    # ------------------------------------------------------------ performing
-
-    def _perform(self, pool: Pool, actions: Sequence[Action]) -> None:
-        queue = deque(actions)
-        while queue:
-            match queue.popleft():
-                case Grant(ticket, instance):
-                    queue.extend(self._grant(pool, ticket, instance))
-                case Reject(ticket, error):
-                    future = self._tickets.get(ticket)
-                    if future is not None and not future.done():
-                        future.set_exception(error)
-                case Start(cause):
-                    if cause not in BEFOREHAND or not self._draining:
-                        self._tasks.create_task(self._start(pool, cause))
-                case Stop(instance):
-                    self._tasks.create_task(self._stop(instance))
-        if self._room.blocked and pool.members.idle:
-            self._room_came_free()  # what is idle may be evicted
-        self._settle(pool)
-
-    def _settle(self, pool: Pool) -> None:
-        self._pools.settle(pool, self._monotonic())
-        if pool.empty:
-            self._room.blocked.discard(pool)
-        self._alarm.set(self._pools.timers.next_at)
-
-    def _grant(self, pool: Pool, ticket: Ticket, instance: InstanceId) -> Sequence[Action]:
-        future, now = self._tickets.get(ticket), self._monotonic()
-        if future is None or future.done():  # the request went away in this turn of the loop
-            return pool.released(instance, now, survives=True)
-        origin = self._instances[instance]
-        report, origin.first = origin.first, None
-        provisioned = pool.members.is_provisioned(instance)
-        future.set_result(Granted(instance, origin, now, report, provisioned))
-        return ()
-
-    async def _start(self, pool: Pool, cause: ColdCause) -> None:
-        if pool.blocked and cause is not ColdCause.PREDICTED:
-            return self._block(pool, cause)
-        try:
-            origin = await self._instances.start(pool, cause)
-        except NoRoomError:
-            return self._block(pool, cause)
-        except (InitFailedError, PlatformError) as error:
-            self._perform(pool, pool.start_failed(cause, error, self._monotonic()))
-            return self._room_came_free()
-        self._perform(pool, pool.started(origin.instance, cause, self._monotonic()))
-        if cause in BEFOREHAND:
-            origin.first = None  # whoever takes it from now on finds it warm
-        return None
-
-    async def _stop(self, instance: InstanceId, *, in_a_hurry: bool = False) -> None:
-        await self._instances.stop(instance, in_a_hurry=in_a_hurry)
-        self._gone(instance)
-
-    def _gone(self, instance: InstanceId) -> None:
-        pool = self._instances.gone(instance)
-        if pool is not None:
-            self._perform(pool, pool.lost(instance))
-            self._room_came_free()
-
-    # ------------------------------------------------------------ room
-
-    async def _make_room(self, leaving: Sequence[Victim]) -> None:
-        async with asyncio.TaskGroup() as stops:
-            for worth, instance, pool in leaving:
-                pool.keep.evicted(worth)
-                self.tally.evicted(pool.version.id)
-                for _ in pool.evict(instance):
-                    stops.create_task(self._stop(instance, in_a_hurry=True))
-
-    def _block(self, pool: Pool, cause: ColdCause) -> None:
-        pool.start_blocked(cause)
-        if pool.blocked:
-            self._room.blocked.add(pool)
-        self._perform(pool, ())
-
-    def _room_came_free(self) -> None:
-        for pool in self._room.could_start(self._monotonic()):
-            self._perform(pool, pool.unblock())
-
-    # ------------------------------------------------------------ time
-
-    def _on_time(self) -> None:
-        now = self._monotonic()
-        for pool in self._pools.timers.due(now):
-            self._perform(pool, pool.on_time(now) if pool.due <= now else ())
-        self._alarm.set(self._pools.timers.next_at)
-
-    def _go_round(self) -> None:
-        self._room.look_around()
-        if self._room.blocked:
-            self._room_came_free()
-        self._next_round.set(self._monotonic() + self._round_s)
+    def _done_on_demand(self, pool: Pool) -> None:
+        self.ledger.done(pool.version.id)
+        if self._queue_requests:
+            self._line.advance()
 
 
 async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:

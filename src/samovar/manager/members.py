@@ -77,6 +77,11 @@ class Members:
         """Those in a state."""
         return sum(member.state is state for member in self._members.values())
 
+    @property
+    def running(self) -> int:
+        """Requests of all of them."""
+        return sum(member.running for member in self._members.values())
+
     def over_soft(self) -> int:
         """Requests that would rather be in another instance."""
         if self.hard == 1:

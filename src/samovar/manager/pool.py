@@ -35,7 +35,7 @@ from samovar.manager.targets import AT_ONCE, Targets
 from samovar.model.function import FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import ColdCause
-from samovar.model.scale import Provisioned, Scale
+from samovar.model.scale import Scale
 
 BEFOREHAND = frozenset({ColdCause.PROVISIONED, ColdCause.MINIMUM, ColdCause.PREDICTED})
 """Causes of starts that no request waits for."""
@@ -68,12 +68,16 @@ class Pool:
         self.key = PoolKey(version.key, tenant)
         self.keep = keep
         self.members = Members(version.concurrency, soft)
+        self.targets = Targets()
         self.tickets: OrderedDict[Ticket, None] = OrderedDict()
         """Requests that wait, the oldest one at the front."""
         self.retired = False
         self.blocked = False
         """A start has found no room, and none may have come free since: the next one waits for
         `unblock`."""
+        self.returning = 0
+        """Requests that have been answered, and will give back their place at once: those that wait
+        for it start nothing."""
         self.due = math.inf
         """When `on_time` has something to do."""
         self.armed_for = math.inf
@@ -86,7 +90,6 @@ class Pool:
         """Starts that were asked for because requests wait."""
         self._beforehand: dict[ColdCause, int] = {}
         """The other ones."""
-        self._targets = Targets()
         self._resting = False
         """A start beforehand has failed; the next one waits for `on_time`."""
         self._later: Sequence[Ages] = NOTHING_LATER
@@ -104,7 +107,7 @@ class Pool:
             or self.tickets
             or self.starting
             or self._later
-            or self.scale != NOTHING_ASKED
+            or self.targets.scale != NOTHING_ASKED
         )
 
     @property
@@ -112,22 +115,21 @@ class Pool:
         """Starts that have been asked for and not yet answered."""
         return self._starting + sum(self._beforehand.values())
 
-    @property
-    def scale(self) -> Scale:
-        """What is asked for."""
-        return self._targets.scale
-
-    def progress(self) -> Provisioned:
-        """How far provisioned concurrency has come."""
-        members = self.members
-        return self._targets.progress(members.provisioned, len(members.idle_provisioned))
-
     def idle_since(self, instance: InstanceId) -> float | None:
         """Since when an instance has been idle that may be stopped to make room; else None."""
         member = self.members.get(instance)
         if member is None or member.state is not InstanceState.IDLE or member.provisioned:
             return None
         return member.idle_since if self._may_spare_one else None
+
+    @property
+    def wants_start(self) -> bool:
+        """Whether one request more, which finds nothing under its soft limit, starts an instance
+        now."""
+        waiting = len(self.tickets) + 1 - self.returning
+        return (
+            not self.blocked and self._starting * self.members.soft < waiting and self._has_place()
+        )
 
     # ------------------------------------------------------------ requests
 
@@ -159,7 +161,7 @@ class Pool:
         self._count_start(cause, -1)
         self.blocked = False
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
-            self._targets.succeeded()
+            self.targets.succeeded()
         member = self.members.add(instance, provisioned=cause is ColdCause.PROVISIONED)
         until = self._predicted_until if cause is ColdCause.PREDICTED else None
         actions = [*self._assign(), *self._rest(member, now, until)]
@@ -178,24 +180,30 @@ class Pool:
                 ticket, _ = self.tickets.popitem(last=False)
                 actions.append(Reject(ticket, error))
         elif cause is not ColdCause.PREDICTED and not self._resting:
-            self._targets.failed(error, now)
+            self.targets.failed(error, now)
             self._resting = True
-            self.due = min(self.due, self._targets.retry_at)
+            self.due = min(self.due, self.targets.retry_at)
         return actions + self._assign()
 
-    def start_blocked(self, cause: ColdCause) -> None:
-        """A start found no room anywhere. Requests wait on; `unblock` tries again."""
+    def start_blocked(self, cause: ColdCause, *, room: bool = False) -> None:
+        """A start found no room anywhere. Requests wait on; `unblock` tries again. `room`: it was
+        not begun, for nobody waits for it any more."""
         self._count_start(cause, -1)
-        if cause is ColdCause.PREDICTED:
+        if room or cause is ColdCause.PREDICTED:
             return  # nobody needs it yet
         self.blocked = True
         if cause in BEFOREHAND:
-            self._targets.blocked()
+            self.targets.blocked()
 
     def unblock(self) -> Sequence[Action]:
         """Room may have come free somewhere."""
         self.blocked = False
         return self._assign()
+
+    def does_not_return(self) -> Sequence[Action]:
+        """One of `returning` is not coming back at once, or has come."""
+        self.returning -= 1
+        return self._assign() if self.tickets else NOTHING
 
     def released(self, instance: InstanceId, now: float, *, survives: bool) -> Sequence[Action]:
         """A request has ended; `survives` says whether its instance may be used again."""
@@ -238,7 +246,7 @@ class Pool:
 
     def ask(self, scale: Scale, now: float) -> Sequence[Action]:
         """Keep so many instances, from now on."""
-        self._targets.set(scale)
+        self.targets.set(scale)
         self._resting = False
         for member in self.members.idle_on_demand:  # some were kept for what was asked before
             self._plan(member, now)
@@ -249,7 +257,7 @@ class Pool:
         as it is released. Requests that wait came before the change and are still served."""
         self.retired = True
         self._later = NOTHING_LATER
-        self._targets.set(NOTHING_ASKED)
+        self.targets.set(NOTHING_ASKED)
         idle = [*self.members.idle_on_demand, *self.members.idle_provisioned]
         return [self._stop(member, ColdCause.REPLACED) for member in idle]
 
@@ -264,7 +272,7 @@ class Pool:
                 actions.append(self._stop(member, ColdCause.EXPIRED))
             else:
                 member.until = math.inf  # others will go before it
-        if self._resting and self._targets.retry_at <= now:
+        if self._resting and self.targets.retry_at <= now:
             self._resting = False
         actions += self._assign()
         while self._later and self._later[0].begin_s <= now:
@@ -277,7 +285,7 @@ class Pool:
         if self._later:
             self.due = min(self.due, self._later[0].begin_s)
         if self._resting:
-            self.due = min(self.due, self._targets.retry_at)
+            self.due = min(self.due, self.targets.retry_at)
         return actions
 
     # ------------------------------------------------------------ deciding
@@ -314,7 +322,7 @@ class Pool:
 
     @property
     def _may_spare_one(self) -> bool:
-        return self.members.staying > self.scale.min_instances
+        return self.members.staying > self.targets.scale.min_instances
 
     def _assign(self, *, scale_out: bool = False) -> list[Action]:
         """Give instances to those who wait, and start what is lacking. `scale_out`: for what is
@@ -325,6 +333,7 @@ class Pool:
             actions.append(Grant(ticket, instance))
         if not self.blocked:
             load = len(self.tickets) + (self.members.over_soft() if scale_out else 0)
+            load -= self.returning
             while self._starting * self.members.soft < load and self._has_place():
                 actions.append(self._start(self._cold_cause()))
             while (lacking := self._lacking()) and self._has_place():
@@ -336,14 +345,14 @@ class Pool:
         if self._resting or self.starting - self._starting >= AT_ONCE:
             return None
         provisioning = self._beforehand.get(ColdCause.PROVISIONED, 0)
-        if self.members.provisioned + provisioning < self.scale.provisioned:
+        if self.members.provisioned + provisioning < self.targets.scale.provisioned:
             return ColdCause.PROVISIONED
-        if self.members.staying + self.starting < self.scale.min_instances:
+        if self.members.staying + self.starting < self.targets.scale.min_instances:
             return ColdCause.MINIMUM
         return None
 
     def _has_place(self) -> bool:
-        most = self.scale.max_instances
+        most = self.targets.scale.max_instances
         return most is None or len(self.members) + self.starting < most
 
     def _cold_cause(self) -> ColdCause:
@@ -367,7 +376,7 @@ class Pool:
     def _give_up_surplus(self) -> list[Action]:
         """Provisioned instances that are not asked for any more: the idle ones go now, the others
         when their requests have ended."""
-        surplus = self.members.provisioned - self.scale.provisioned
+        surplus = self.members.provisioned - self.targets.scale.provisioned
         if surplus <= 0:
             return []
         provisioned = (m for m in self.members if m.provisioned and not m.leaving)

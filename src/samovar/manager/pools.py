@@ -65,6 +65,7 @@ class Pools:
         self.timers.arm(pool, due)
 
     def _forget(self, pool: Pool) -> None:
+        self.timers.disarm(pool)
         if self._pools.get(pool.key) is not pool:
             return
         del self._pools[pool.key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from samovar.manager.limits import throttled
 from samovar.manager.pool import Pool
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionVersion
@@ -44,6 +45,16 @@ def never_fits(
     else:
         what = f"for what no worker has: {'; '.join(map(str, why))}"
     return PlatformError(ErrorCode.SERVICE, f"The function asks {what}.")
+
+
+def check_most(pool: Pool, queue: int) -> None:
+    """Raise TOO_MANY_REQUESTS where all instances that there may be have as many requests as they
+    may, and so many wait already. (The limit is the function's own, as a reserved one is.)"""
+    most = pool.targets.scale.max_instances
+    if most is not None:
+        places = most * pool.members.hard
+        if pool.members.running + len(pool.tickets) >= places + queue:
+            raise throttled(ThrottleReason.RESERVED_CONCURRENCY)
 
 
 def check_scale(version: FunctionVersion, scale: Scale) -> None:

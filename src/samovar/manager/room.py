@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from samovar.manager.eviction import Eviction, Victim
@@ -40,6 +40,10 @@ class Room:
         self._held: dict[WorkerId, list[Need]] = {}
         """What is being made free there, and for what."""
         self._changed: set[WorkerId] = set(workers)
+        self._pressed: set[WorkerId] = set()
+        """Workers that take nothing new, or want something back."""
+        self._relieved: set[WorkerId] = set()
+        """Those of them where instances are being stopped for that."""
         self._round: Iterator[WorkerId] = itertools.cycle(workers)
         self.eviction = Eviction()
         self.blocked: set[Pool] = set()
@@ -108,10 +112,40 @@ class Room:
 
     # ------------------------------------------------------------ workers
 
-    def look_around(self) -> None:
-        """Look at some workers again: their code caches and their use change by themselves."""
-        for worker in itertools.islice(self._round, min(ROUND_WORKERS, len(self._workers))):
-            self._changed.add(worker)
+    def look_around(self) -> Iterable[WorkerId]:
+        """Look at some workers again: their code caches and their use change by themselves. Return
+        those that are under pressure."""
+        self._changed.update(itertools.islice(self._round, min(ROUND_WORKERS, len(self._workers))))
+        return list(self._pressed)
+
+    async def relieve(self, worker: WorkerId, now: float) -> None:
+        """Give a worker back what it wants, where idle instances suffice: the cheapest go first.
+        One that is draining wants everything.
+
+        It says what it wants of what is really used, which is less than what was promised; what an
+        instance really uses is taken to be its share of that."""
+        status = self.look_at(worker)
+        pressure = status.pressure
+        if pressure.admits and not pressure.reclaim_mib and not status.draining:
+            self._pressed.discard(worker)
+            return
+        self._pressed.add(worker)
+        if worker in self._relieved:
+            return  # what is being stopped may suffice
+        promised_mib = status.memory_mib - status.free_memory_mib
+        used_share = min(1.0, pressure.memory_used_mib / promised_mib) if promised_mib else 1.0
+        leaving: list[Victim] = []
+        wanted_mib = math.inf if status.draining else float(pressure.reclaim_mib)
+        for victim in self.eviction.idle_on(worker, now):
+            if wanted_mib <= 0:
+                break
+            wanted_mib -= victim.pool.version.memory_mib * (used_share or 1.0)
+            leaving.append(victim)
+        self._relieved.add(worker)
+        try:
+            await self._make_room(leaving)
+        finally:
+            self._relieved.discard(worker)
 
     def look_at(self, worker: WorkerId) -> WorkerStatus:
         """Learn a worker's status, and tell it to placement, less what is held there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from samovar.manager.members import Members
 from samovar.model.scale import Provisioned, ProvisionedStatus, Scale
 from samovar.ports import InitFailedError
 
@@ -50,10 +51,11 @@ class Targets:
         self._failures = min(self._failures + 1, 16)
         self.retry_at = now + pause_s
 
-    def progress(self, allocated: int, available: int) -> Provisioned:
+    def progress(self, members: Members) -> Provisioned:
         """As the API tells it."""
-        requested = self.scale.provisioned
-        if allocated >= requested:
-            return Provisioned(requested, allocated, available, ProvisionedStatus.READY)
-        status = ProvisionedStatus.FAILED if self.reason else ProvisionedStatus.IN_PROGRESS
-        return Provisioned(requested, allocated, available, status, self.reason)
+        requested, allocated = self.scale.provisioned, members.provisioned
+        status, reason = ProvisionedStatus.READY, None
+        if allocated < requested:
+            reason = self.reason
+            status = ProvisionedStatus.FAILED if reason else ProvisionedStatus.IN_PROGRESS
+        return Provisioned(requested, allocated, len(members.idle_provisioned), status, reason)
