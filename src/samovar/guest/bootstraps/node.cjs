@@ -1,5 +1,5 @@
 // The runtime of Node.js functions: loads a handler and runs it for one invocation after the other,
-// as a client of the Runtime API.
+// or for AWS_LAMBDA_MAX_CONCURRENCY at once, as a client of the Runtime API.
 //
 // What a function sees follows AWS's Node.js runtime:
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html
@@ -12,7 +12,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const util = require('node:util');
 const { pathToFileURL } = require('node:url');
-const { call, next } = require('./node_client.cjs');
+const { call, next, CONCURRENCY } = require('./node_client.cjs');
 
 const TASK_ROOT = process.env.LAMBDA_TASK_ROOT;
 const EXIT_UNHANDLED_REJECTION = 128;
@@ -25,8 +25,14 @@ const { exit } = process;
 const stringify = JSON.stringify;
 const parse = JSON.parse;
 
-let requestId; // of the invocation that is running, or was the last
-let stream; // what it streams its response to
+const MANY = CONCURRENCY > 1;
+const storage = MANY ? new (require('node:async_hooks').AsyncLocalStorage)() : undefined;
+
+// {requestId, stream}: of the invocation that is running, or was the last; where many are, of that
+// from which we are called, if it can be told. `stream` is what it streams its response to.
+let newest = {};
+let initialised = false;
+const current = () => (MANY ? (storage.getStore() ?? {}) : newest);
 
 function post(where, text, errorType) {
   const headers = { 'Content-Type': 'application/json' };
@@ -95,7 +101,7 @@ function errorText(error) {
 // ------------------------------------------------------------------ the log
 
 function writeLine(level, text) {
-  const line = Buffer.from(`${new Date().toISOString()}\t${requestId}\t${level}\t${text}\n`);
+  const line = Buffer.from(`${new Date().toISOString()}\t${current().requestId}\t${level}\t${text}\n`);
   for (let at = 0; at < line.length; ) {
     try {
       at += fs.writeSync(1, line, at);
@@ -218,7 +224,8 @@ function contextOf(headers, settle) {
     clientContext: json('lambda-runtime-client-context'),
     identity: json('lambda-runtime-cognito-identity'),
     invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
-    awsRequestId: requestId,
+    awsRequestId: headers['lambda-runtime-aws-request-id'],
+    ...(MANY && { xRayTraceId: headers['lambda-runtime-trace-id'] }), // process.env has but one
     tenantId: headers['lambda-runtime-aws-tenant-id'],
     getRemainingTimeInMillis: () => deadline - Date.now(),
     succeed: (result) => settle(null, result, true),
@@ -229,7 +236,7 @@ function contextOf(headers, settle) {
 
 // Resolves when the invocation is answered.
 function run(handler, answer) {
-  const id = requestId;
+  const id = current().requestId;
   const where = `/invocation/${id}`;
   return new Promise((resolve) => {
     let settled = false;
@@ -249,7 +256,7 @@ function run(handler, answer) {
     const settle = (error, result, atOnce) => {
       if (settled) return;
       settled = true;
-      if (atOnce || error || !context.callbackWaitsForEmptyEventLoop) send(error, result);
+      if (MANY || atOnce || error || !context.callbackWaitsForEmptyEventLoop) send(error, result);
       else onIdle(() => send(error, result));
     };
     // Nothing is left that could ever answer.
@@ -276,7 +283,9 @@ function run(handler, answer) {
 // Resolves when the invocation is answered and the next one may come.
 async function runStreaming(handler, answer) {
   const { ResponseStream } = require('./node_stream.cjs');
-  stream = new ResponseStream(requestId, handler[HIGH_WATER_MARK]);
+  const invocation = current();
+  const stream = new ResponseStream(invocation.requestId, handler[HIGH_WATER_MARK]);
+  invocation.stream = stream;
   const { succeed, fail, done, ...context } = contextOf(answer.headers);
   try {
     const idle = new Promise((_, reject) => onIdle(() => reject('Response stream is not finished.')));
@@ -291,8 +300,8 @@ async function runStreaming(handler, answer) {
     stream.fail(describe(error));
     await stream.answered;
   }
-  stream = undefined;
-  if (context.callbackWaitsForEmptyEventLoop) await new Promise(onIdle);
+  invocation.stream = undefined;
+  if (!MANY && context.callbackWaitsForEmptyEventLoop) await new Promise(onIdle);
   else onIdle(undefined);
 }
 
@@ -300,7 +309,7 @@ let whenIdle;
 
 // What is to happen when the event loop has nothing left to do.
 function onIdle(then) {
-  whenIdle = then;
+  if (!MANY) whenIdle = then; // it never becomes so while others run
 }
 
 function becomeIdle() {
@@ -316,6 +325,8 @@ function failFor(exitStatus, wrap) {
     const error = wrap(cause);
     writeLine('ERROR', `${exitStatus === EXIT_UNCAUGHT_EXCEPTION ? 'Uncaught Exception' : 'Unhandled Promise Rejection'} \t${errorText(error)}`);
     const end = () => exit(exitStatus);
+    const { requestId, stream } = current();
+    if (MANY && initialised && requestId === undefined) return end(); // it may be anybody's
     if (stream) {
       stream.fail(describe(error));
       stream.answered.then(end, end);
@@ -343,14 +354,25 @@ async function main() {
     await postError('/init/error', error);
     exit(1);
   }
+  initialised = true;
+  const runOne = handler[STREAMING] ? runStreaming : run;
+  if (MANY) await Promise.all(Array.from({ length: CONCURRENCY }, () => serveOneOfMany(handler, runOne)));
   for (;;) {
     const answer = await next();
-    requestId = answer.headers['lambda-runtime-aws-request-id'];
+    newest = { requestId: answer.headers['lambda-runtime-aws-request-id'] };
     const traceId = answer.headers['lambda-runtime-trace-id'];
     if (traceId) process.env._X_AMZN_TRACE_ID = traceId;
     else delete process.env._X_AMZN_TRACE_ID;
-    await (handler[STREAMING] ? runStreaming : run)(handler, answer);
+    await runOne(handler, answer);
     await new Promise(setImmediate); // what is ready to run does so in this invocation
+  }
+}
+
+async function serveOneOfMany(handler, runOne) {
+  for (;;) {
+    const answer = await next();
+    const requestId = answer.headers['lambda-runtime-aws-request-id'];
+    await storage.run({ requestId, stream: undefined }, () => runOne(handler, answer));
   }
 }
 

@@ -28,7 +28,9 @@ function isConnected() {
   }
 }
 
-const connected = isConnected();
+// Where many requests run at once, none of them may hold up the others.
+const CONCURRENCY = Number(process.env.AWS_LAMBDA_MAX_CONCURRENCY) || 1;
+const connected = CONCURRENCY === 1 && isConnected();
 
 // A handler of signals, or a debugger, wants to be served while there is no event.
 function standsStill() {
@@ -96,4 +98,4 @@ function next() {
   return require('./node_connections.cjs').call('GET', where);
 }
 
-module.exports = { call, next, headOf, parseHead };
+module.exports = { call, next, headOf, parseHead, CONCURRENCY };
