@@ -75,6 +75,16 @@ def test_the_worker_shows_promises_against_what_there_is(server, lambda_client, 
     assert (worker["admits"], worker["draining"]) == (True, False)
 
 
+def test_templates_are_counted(server, lambda_client, make_function):
+    name = make_function(ECHO, SnapStart={"ApplyOn": "PublishedVersions"})
+    lambda_client.publish_version(FunctionName=name)
+    lambda_client.get_waiter("published_version_active").wait(
+        FunctionName=name, Qualifier="1", WaiterConfig={"Delay": 0.05, "MaxAttempts": 600}
+    )
+    (worker,) = server.ask("top")["workers"]
+    assert worker["templates"] >= 1
+
+
 def test_counters_never_fall_and_count_what_happens(server, lambda_client, make_function):
     name = make_function(ECHO)
     lambda_client.invoke(FunctionName=name, Payload=b"{}")
