@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from samovar.model.errors import PlatformError
+from samovar.model.invocation import Outcome
 from samovar.ports import Pressure
 from tests.contract.samples import a_version, function_id
-from tests.unit.scripted_worker import ScriptedWorker, managing, settled
+from tests.unit.scripted_worker import ScriptedWorker, managing, settled, until
 
+ANSWER = Outcome(b"1")
 F = a_version(function_id("f"), memory_mib=128)
 OTHERS = [a_version(function_id(f"f{number}"), memory_mib=128) for number in range(3)]
 FULL = Pressure(admits=False, reclaim_mib=1 << 20, reason="970 of 1000 MiB are in use")
@@ -42,6 +44,33 @@ async def test_different_functions_are_packed_so_that_large_holes_stay_whole():
         for version in OTHERS:
             await manager.acquire(version)
         assert sorted((len(first.alive), len(second.alive))) == [0, 3]
+
+
+async def test_a_worker_under_pressure_gets_nothing_new_and_its_idle_instances_move():
+    first, second = two()
+    async with managing(first, second) as manager:
+        for version in OTHERS:
+            manager.release(await manager.acquire(version), ANSWER)
+        pressed, other = (first, second) if first.alive else (second, first)
+        pressed.tell(FULL)
+        await until(lambda: not pressed.alive)
+        for version in OTHERS:
+            await manager.acquire(version)
+        assert (len(pressed.alive), len(other.alive)) == (0, 3)
+
+
+async def test_of_a_worker_that_drains_idle_instances_leave_and_busy_ones_finish():
+    first, second = two()
+    async with managing(first, second) as manager:
+        busy = await manager.acquire(OTHERS[0])
+        manager.release(await manager.acquire(OTHERS[1]), ANSWER)
+        drained, other = (first, second) if first.alive else (second, first)
+        drained.tell(draining=True)
+        await until(lambda: list(drained.alive) == [busy.instance])
+        await manager.acquire(OTHERS[2])
+        assert len(other.alive) == 1
+        manager.release(busy, ANSWER)
+        await until(lambda: not drained.alive)
 
 
 async def test_what_was_drained_and_is_not_any_more_takes_new_instances_again():
