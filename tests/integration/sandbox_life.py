@@ -55,6 +55,7 @@ async def main(code: Path) -> None:
             layers=sorted(sandbox.isolation.layers),
             missing={str(layer): why for layer, why in sandbox.isolation.missing.items()},
             supervisor=sandbox.supervisor_pid,
+            snapshots=sandbox.snapshots,
         )
         for script in SETTINGS["scripts"]:
             async with running(
@@ -67,11 +68,29 @@ async def main(code: Path) -> None:
                     tell(answer=answer, peak=client.instance.peak_memory_bytes())
                 except (ScriptError, EOFError) as error:
                     tell(failure=repr(error))
+        if SETTINGS["forks"]:
+            await tell_of_fork(sandbox, code)
         if SETTINGS["stay"]:
             async with running(sandbox, code, runtime=SETTINGS["runtime"]) as client:
                 await client.run(SETTINGS["stay"])
                 tell(staying=True)
                 await asyncio.to_thread(sys.stdin.read)
+
+
+async def tell_of_fork(sandbox, code: Path) -> None:
+    """What a script sees in a fork of a template in which another one ran."""
+    from tests.contract.sandbox_client import Client, running, spec
+
+    settings = {"runtime": SETTINGS["runtime"]}
+    init, script = SETTINGS["forks"]
+    async with running(sandbox, code, is_template=True, **settings) as template:
+        await template.run(init + "; answer = None")
+        await template.instance.freeze()
+        fork = await sandbox.start(spec(code, template=template.instance.id, **settings))
+        try:
+            tell(answer=await Client(fork).run(f"root = {fork.task_root!r}\n{script}"))
+        finally:
+            await fork.stop()
 
 
 def tell(**what: object) -> None:

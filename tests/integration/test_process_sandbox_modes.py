@@ -51,6 +51,7 @@ class Place:
             "runtime": Path(PYTHON).name,
             "scripts": [SEES_ITS_CODE, SEES_ITS_CODE, KNOWS_ITSELF],
             "stay": "",
+            "forks": None,
             "contained": False,
         } | settings
         script = self.path / "tests/integration/sandbox_life.py"
@@ -177,3 +178,19 @@ def test_a_uid_without_a_name_has_interpreters_too(place, stranger):
     assert Path(PYTHON).name in interpreters.find("")
     answer = place.life(uid=stranger, mode="none", scripts=[KNOWS_ITSELF])[1]
     assert answer["answer"][1] == stranger
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mode": "none"}, {"blanks": 0}],
+    ids=["user", "none", "on-demand"],
+)
+def test_templates_are_forked_without_root_too(place, stranger, settings):
+    script = "answer = [kept, open(root + '/greeting.txt').read()]"
+    told = place.life(uid=stranger, scripts=[], forks=["kept = 41 + 1", script], **settings)
+    assert told[-1] == {"answer": [42, "hello"]}
+
+
+def test_where_nothing_may_be_traced_there_are_no_templates_and_it_says_so(place, stranger):
+    told = place.life(uid=stranger, contained=True, scripts=[])
+    assert "ptrace" in told[0]["snapshots"]

@@ -62,8 +62,8 @@ class Attempts:
 
     def __init__(self, base: Path) -> None:
         self._base = base
-        self._code = base / "code"
-        self._code.mkdir(mode=0o755)
+        self.code = base / "code"
+        self.code.mkdir(mode=0o755)
         self._open = contextlib.AsyncExitStack()
         self._sandboxes: dict[frozenset[Layer], ProcessSandbox] = {}
 
@@ -88,7 +88,7 @@ class Attempts:
     ) -> AsyncIterator[Client]:
         """An instance that has learnt the prelude."""
         sandbox = await self.sandbox(without)
-        instance = await sandbox.start(new_spec(spec.pop("code", self._code), **spec))
+        instance = await sandbox.start(new_spec(spec.pop("code", self.code), **spec))
         try:
             client = Client(instance)
             try:
