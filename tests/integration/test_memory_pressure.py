@@ -100,6 +100,16 @@ def test_who_is_furthest_over_its_share_ends_and_is_told_why(server, clients, fu
     server.await_log(greedy, "Runtime.MemoryPressure")
 
 
+def test_what_is_idle_is_given_back_before_anything_is_ended(server, clients, function):
+    idle = [function(GROW, MemorySize=768) for _ in range(2)]
+    for name in idle:
+        assert call(clients(), name, hold_mib=100) == 100
+    busy = function(GROW, MemorySize=768, Timeout=60)
+    assert call(clients(), busy, hold_mib=220, sleep_s=1) == 220
+    assert call(clients(), idle[0], hold_mib=10) == 10
+    assert kernel_kills(server) == 0
+
+
 def test_many_that_want_what_they_were_promised_are_bounded_and_others_live_on(
     server, clients, function
 ):
