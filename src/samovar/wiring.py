@@ -53,6 +53,7 @@ from samovar.model.function import FunctionId
 from samovar.model.instance import WorkerId
 from samovar.model.invocation import AT_TERMINAL_LIMIT_S, INIT_LIMIT_S
 from samovar.placement.planner import Planner
+from samovar.promptness import be_prompt
 from samovar.sandbox.process.driver import ProcessSandbox
 from samovar.store.database import Database
 from samovar.store.functions import SqlFunctionStore
@@ -81,6 +82,7 @@ def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     telemetry.configure(as_json=config.log_format is LogFormat.JSON)
     _allow_open_files()
+    be_prompt()
     try:
         with _only_one(config), _listen(config) as listener:
             uvloop.run(_serve(config, listener))

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from samovar.model.isolation import Layer
+from samovar.promptness import be_prompt
 from samovar.sandbox.process import layers, ptrace, resources
 from samovar.sandbox.process import syscalls as sys_
 from samovar.sandbox.process.event_loop import EventLoop
@@ -35,6 +36,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A service manager tells all of us at once; we end when the server does, which may drain.
         signal.signal(number, signal.SIG_IGN)
+    be_prompt()
     end = socket.socket(fileno=int(sys.argv[1]))
     end.set_inheritable(False)
     opening = end.recv(MAX_MESSAGE_BYTES)
