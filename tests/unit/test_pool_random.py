@@ -128,8 +128,12 @@ class PoolMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ requests
 
-    @rule()
-    def request(self):
+    @rule(times=st.integers(1, 4))
+    def requests(self, times):
+        for _ in range(times):
+            self._request()
+
+    def _request(self):
         instance = self.pool.take_provisioned() or self.pool.take()
         if instance is not None:
             assert not self.waiting
@@ -250,8 +254,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.pool.retired)
     @rule()
     def retire(self):
-        self._perform(self.pool.retire())
-        self._perform_with_surplus(())
+        self._perform_with_surplus(self.pool.retire())
 
     # ------------------------------------------------------------ what is asked for
 
@@ -327,8 +330,7 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "pool"):
             return
-        self._perform(self.pool.retire())
-        self._perform_with_surplus(())
+        self._perform_with_surplus(self.pool.retire())
         self.unblock()
         while self.starts.total():
             cause = next(why for why in self.starts if self.starts[why])

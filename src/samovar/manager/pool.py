@@ -107,7 +107,7 @@ class Pool:
             or self.tickets
             or self.starting
             or self._later
-            or self.targets.scale != NOTHING_ASKED
+            or (self.targets.scale != NOTHING_ASKED and not self.retired)
         )
 
     @property
@@ -257,9 +257,10 @@ class Pool:
         as it is released. Requests that wait came before the change and are still served."""
         self.retired = True
         self._later = NOTHING_LATER
-        self.targets.set(NOTHING_ASKED)
+        self.targets.set(Scale(max_instances=self.targets.scale.max_instances))
         idle = [*self.members.idle_on_demand, *self.members.idle_provisioned]
-        return [self._stop(member, ColdCause.REPLACED) for member in idle]
+        stops = [self._stop(member, ColdCause.REPLACED) for member in idle]
+        return [*stops, *self._give_up_surplus()]
 
     def on_time(self, now: float) -> Sequence[Action]:
         """It is `due`: stop what has been idle for long enough, start what will be needed, try

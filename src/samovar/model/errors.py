@@ -81,7 +81,6 @@ class ThrottleReason(StrEnum):
     RESERVED_CONCURRENCY = "ReservedFunctionConcurrentInvocationLimitExceeded"
     INVOCATION_RATE = "FunctionInvocationRateLimitExceeded"
     RESERVED_INVOCATION_RATE = "ReservedFunctionInvocationRateLimitExceeded"
-    SNAPSHOTS_AT_ONCE = "ConcurrentSnapshotCreateLimitExceeded"
     CALLER_RATE = "CallerRateLimitExceeded"
 
 
