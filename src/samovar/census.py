@@ -29,6 +29,8 @@ class WorkerCensus(msgspec.Struct, frozen=True):
     """0: vCPUs are not counted."""
     promised_vcpus: float
     instances: Mapping[InstanceState, int]
+    blanks: int
+    """Isolated processes that wait for code."""
     busy_s: float
     """For so long the machine's processors, all together, have been at work since it booted."""
     used_mib: Mapping[FunctionId, int]

@@ -135,6 +135,10 @@ class Sandbox(Protocol):
         included. Cheap: it is asked often."""
         ...
 
+    async def blanks(self) -> int:
+        """How many isolated processes wait for code. 0 where that cannot be known soon."""
+        ...
+
     async def close(self) -> None:
         """Stop every instance and leave nothing behind."""
         ...

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -73,6 +74,13 @@ def test_the_worker_shows_promises_against_what_there_is(server, lambda_client, 
     assert worker["processors"]["count"] > 0
     assert worker["processors"]["busy_s"] > 0
     assert (worker["admits"], worker["draining"]) == (True, False)
+
+
+def test_blanks_are_counted(server, lambda_client, make_function):
+    lambda_client.invoke(FunctionName=make_function(ECHO), Payload=b"{}")
+    deadline = time.monotonic() + 30
+    while not server.ask("top")["workers"][0]["blanks"]:
+        assert time.monotonic() < deadline, "none is made again"
 
 
 def test_templates_are_counted(server, lambda_client, make_function):

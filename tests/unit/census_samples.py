@@ -54,6 +54,7 @@ def a_worker_census(status: WorkerStatus | None = None, **changes: Any) -> Worke
         "cpu_oversubscription": 0.0,
         "promised_vcpus": 1.5,
         "instances": STATES,
+        "blanks": 4,
         "busy_s": 100.0,
         "used_mib": {function_id("f"): 300},
     }

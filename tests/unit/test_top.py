@@ -146,7 +146,7 @@ async def test_the_command_shows_promises_against_what_is_real():
         "  memory      3072 MiB promised of 4096 MiB (1.50 × what there is), "
         "512 MiB used of 2048 MiB (25%), 50% stalled",
         "  processors  1.5 vCPUs promised, 2 processors, 0.5 at work, 25% stalled",
-        "  instances   3 busy, 2 idle, 1 starting, 0 stopping; 0 templates",
+        "  instances   3 busy, 2 idle, 1 starting, 0 stopping; 4 blanks, 0 templates",
         "",
         "FUNCTION  BUSY  IDLE  START  PROV  RUN  WAIT  DECLARED  USED           COLD  FAIL  429  "
         "EVICT",

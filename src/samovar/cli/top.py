@@ -97,7 +97,7 @@ def _worker(worker: Document, at_work: float | None) -> list[str]:
         printable(f"worker {worker['id']}{zone}: {admits}", one_line=True),
         f"  memory      {_memory(worker['memory'])}",
         f"  processors  {_processors(worker['processors'], at_work)}",
-        f"  instances   {counts}; {worker['templates']} templates",
+        f"  instances   {counts}; {worker['blanks']} blanks, {worker['templates']} templates",
     ]
 
 

@@ -60,6 +60,7 @@ WORKER_METRICS = {
         Metric("samovar_worker_admits", "Whether it takes new instances (1) or not (0)."),
         Metric("samovar_worker_draining", "Whether it is being drained."),
         Metric("samovar_worker_instances", "Instances by state."),
+        Metric("samovar_worker_blanks", "Isolated processes that wait for code."),
         Metric("samovar_worker_templates", "Templates that instances are forked from."),
     )
 }
@@ -138,6 +139,7 @@ def _of_worker(census: WorkerCensus) -> Found:
         "disk_free_bytes": status.free_disk_mib * MIB,
         "admits": pressure.admits and not status.draining,
         "draining": status.draining,
+        "blanks": census.blanks,
         "templates": len(status.templates),
     }
     if status.vcpus < UNLIMITED_VCPUS:

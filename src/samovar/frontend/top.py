@@ -109,6 +109,7 @@ def _worker(census: WorkerCensus) -> dict[str, Any]:
         },
         "disk": {"free_mib": status.free_disk_mib, "total_mib": status.disk_mib},
         "instances": {state.value: count for state, count in census.instances.items()},
+        "blanks": census.blanks,
         "templates": len(status.templates),
     }
 

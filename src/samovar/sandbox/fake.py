@@ -356,6 +356,10 @@ class FakeSandbox:
         self.instances[spec.instance_id] = instance
         return instance
 
+    async def blanks(self) -> int:
+        """See the port."""
+        return 0
+
     def memory_bytes(self) -> int:
         """See the port."""
         return sum(instance.usage().memory_bytes for instance in self.instances.values())

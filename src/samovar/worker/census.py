@@ -36,7 +36,9 @@ class Counted:
     capacity: Capacity
     instances: Mapping[InstanceId, Resident]
 
-    async def census(self, status: WorkerStatus, promised_vcpus: float) -> WorkerCensus:
+    async def census(
+        self, status: WorkerStatus, promised_vcpus: float, blanks: int
+    ) -> WorkerCensus:
         """See `census.WorkerView`."""
         used_bytes: Counter[FunctionId] = Counter()
         for number, resident in enumerate(list(self.instances.values()), 1):
@@ -54,6 +56,7 @@ class Counted:
             cpu_oversubscription=self.capacity.cpu_oversubscription,
             promised_vcpus=promised_vcpus,
             instances={state: states[state] for state in shown},
+            blanks=blanks,
             busy_s=busy_s(),
             used_mib={function: used >> 20 for function, used in used_bytes.items()},
         )

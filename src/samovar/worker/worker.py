@@ -127,7 +127,8 @@ class LocalWorker:
 
     async def census(self) -> WorkerCensus:
         """See `census.WorkerView`."""
-        return await self._counted.census(self.status(), self._slots.promised_vcpus)
+        blanks = await self._sandbox.blanks()
+        return await self._counted.census(self.status(), self._slots.promised_vcpus, blanks)
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""

@@ -25,6 +25,7 @@ from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.isolation import Isolation, Layer
 from samovar.ports import Exit, SandboxSpec
 from samovar.sandbox.process import link, runtimes
+from samovar.sandbox.process.blank_count import BlankCount
 from samovar.sandbox.process.code_copies import CodeCopies, CodeInPlace
 from samovar.sandbox.process.instance import ProcessInstance
 from samovar.sandbox.process.launch import launch, opening
@@ -91,6 +92,8 @@ class ProcessSandbox:
         self._restart: asyncio.Task[None] | None = None
         self._restarts = 0
         self._closing = False
+        self._blank_count = BlankCount(self._send)
+        self.blanks = self._blank_count.ask
 
     # ------------------------------------------------------------ Sandbox
 
@@ -343,6 +346,8 @@ class ProcessSandbox:
                 self._readings = Readings(dict(zip(message.get("meters", ()), fds, strict=True)))
                 fds = []
                 self._opened.set_result(message)
+        elif kind == "counted":
+            self._blank_count.told(message["blanks"])
         elif kind == "prepared":
             self._on_prepared(message["runtime"], message["failure"])
         elif instance := self._instances.get(message["id"]):

@@ -16,6 +16,7 @@ Between the server (the driver) and the supervisor:
       with "is_template", or the id of one as "template"
     → {"op": "freeze", "id"}                           ← {"ev": "frozen", "id", "failure"}
     → {"op": "settle", "id", "vcpus"}
+    → {"op": "count"}                                  ← {"ev": "counted", "blanks"}
     → {"op": "stop", "id"}                             ← {"ev": "exit", "id", "code", "signal",
     → {"op": "close"}                                          "out_of_memory", "peak_bytes",
                                                                "failure"}

@@ -95,6 +95,11 @@ class Runtime:
 
     # ------------------------------------------------------------ what the supervisor asks
 
+    @property
+    def spare(self) -> int:
+        """Blanks that wait for a start."""
+        return len(self._idle)
+
     def prepare(self, done: Callable[[str | None], None]) -> None:
         """Bring the mother up and a blank, then call `done` (with the reason, if not).
 

@@ -104,6 +104,9 @@ class Supervisor:
                     self._stop(message["id"])
                 case "freeze":
                     self._freeze(message["id"])
+                case "count":
+                    waiting = sum(engine.runtime.spare for engine in self._engines)
+                    self._tell({"ev": "counted", "blanks": waiting})
                 case "prepare":
                     self._prepare(message["runtime"])
 
