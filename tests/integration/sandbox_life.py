@@ -68,7 +68,7 @@ async def main(code: Path) -> None:
                     tell(answer=answer, peak=client.instance.peak_memory_bytes())
                 except (ScriptError, EOFError) as error:
                     tell(failure=repr(error))
-        if SETTINGS["forks"]:
+        if SETTINGS.get("forks"):
             await tell_of_fork(sandbox, code)
         if SETTINGS["stay"]:
             async with running(sandbox, code, runtime=SETTINGS["runtime"]) as client:
