@@ -28,6 +28,7 @@ SUITES = (
     "stream",
     "events",
     "memory",
+    "snapstart",
     "contention",
     "scheduling",
     "peers",

@@ -84,6 +84,10 @@ class Samovar:
         if not quiet:
             raise UnexpectedAnswerError("the server does not come to rest")
 
+    def await_active(self, name: str) -> None:
+        """Wait until a function, or a version of it, is active."""
+        self._wait(name, "State", "Active")
+
     def supervisor(self) -> int:
         """The process that starts the instances."""
         below = process_tree.descendants(self.pid)
@@ -145,6 +149,7 @@ def package(source: str, files: Mapping[str, bytes]) -> bytes:
         for name, content in {f"app{path.suffix}": path.read_bytes(), **files}.items():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = 0o100755 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return packed.getvalue()
 

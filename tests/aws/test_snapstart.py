@@ -233,3 +233,12 @@ def test_a_deleted_version_is_no_more(lambda_client, published):
     lambda_client.delete_function(FunctionName=name, Qualifier="1")
     with pytest.raises(lambda_client.exceptions.ResourceNotFoundException):
         invoked(lambda_client, name)
+
+
+def test_a_function_that_runs_as_a_program_cannot_begin_from_a_snapshot(
+    lambda_client, make_function
+):
+    wrapper = {"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/usr/bin/env"}}
+    name = make_function(COUNTING, SnapStart=SNAP_START, Environment=wrapper)
+    lambda_client.publish_version(FunctionName=name)
+    assert "program" in failed(lambda_client, name)["StateReason"]

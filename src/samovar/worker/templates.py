@@ -11,10 +11,11 @@ made again when it is next asked for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from samovar.model.errors import ErrorCode, PlatformError
@@ -28,8 +29,8 @@ log = get_logger("worker")
 
 _UNFIT = "Runtime.SnapshotError"
 
-Admit = Callable[[InstanceId, FunctionVersion], None]
-"""Take a slot. Raises `PlatformError` where there is no room."""
+Admit = Callable[[InstanceId, FunctionVersion], Awaitable[None]]
+"""Take a slot, making room for it. Raises `PlatformError` where there is none."""
 Begin = Callable[[InstanceId, FunctionVersion], Awaitable[RunningInstance]]
 """Start what is to become a template."""
 GiveBack = Callable[[InstanceId, FunctionVersion | None], None]
@@ -89,9 +90,10 @@ class Templates:
         await asyncio.shield(template.made)
         return template.id
 
-    async def make_room(self, enough: Callable[[], bool]) -> None:
-        """Drop what nobody uses, until there is room or nothing is left to drop."""
-        while not enough() and (spare := self._spare()):
+    async def make_room(self, enough: Callable[[], bool], wanted: VersionKey) -> None:
+        """Drop what nobody uses, until there is room or nothing is left to drop but the one of the
+        version that is wanted."""
+        while not enough() and (spare := self._spare(wanted)):
             await self._drop(min(spare, key=lambda template: template.used_at))
 
     def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
@@ -107,8 +109,8 @@ class Templates:
 
     # ------------------------------------------------------------ inside
 
-    def _spare(self) -> list[_Template]:
-        in_use = self._in_use()
+    def _spare(self, *wanted: VersionKey) -> list[_Template]:
+        in_use = {*self._in_use(), *wanted}
         return [t for key, t in self._templates.items() if key not in in_use and _is_made(t)]
 
     async def _make(self, template: _Template) -> None:
@@ -127,15 +129,17 @@ class Templates:
 
     async def _made(self, template: _Template) -> RunningInstance:
         version = template.version
-        self._admit(template.id, version)
+        await self._admit(template.id, version)
         try:
-            running = await self._begin(template.id, version)
+            with _unfit_is_its_fault():
+                running = await self._begin(template.id, version)
         except BaseException:
             self._give_back(template.id, None)
             raise
         try:
             await running.initialise(snapshot=True)
-            await _freeze(running)
+            with _unfit_is_its_fault():
+                await running.handle.freeze()
             if self._templates.get(version.key) is not template:
                 raise PlatformError(ErrorCode.UNAVAILABLE, "The version is being removed.")
         except BaseException:
@@ -171,9 +175,11 @@ def _take_note(made: asyncio.Future[RunningInstance]) -> None:
         made.exception()  # it may be that nobody waits any more
 
 
-async def _freeze(running: RunningInstance) -> None:
+@contextlib.contextmanager
+def _unfit_is_its_fault() -> Iterator[None]:
+    """What the sandbox refuses to make a template of is the function's to mend."""
     try:
-        await running.handle.freeze()
+        yield
     except PlatformError as error:
         if error.code is not ErrorCode.INVALID_PARAMETER:
             raise

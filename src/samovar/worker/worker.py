@@ -70,7 +70,7 @@ class LocalWorker:
         self._closing = False
         self._templates = Templates(
             self._tasks,
-            admit=lambda id_, version: self._admit(id_, version, vcpus=0.0),
+            admit=self._admit_template,
             begin=self._begin_template,
             give_back=self._give_back_template,
             in_use=lambda: {running.version.key for running in self._instances.values()},
@@ -134,7 +134,6 @@ class LocalWorker:
         """See `ports.Worker`."""
         await self._starter.prepare(version)
         if version.snapshotted:
-            await self._make_room(version.memory_mib, 0.0)
             await self._templates.of(version)
 
     def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
@@ -152,7 +151,7 @@ class LocalWorker:
             raise _shutting_down()
         begun = time.perf_counter()
         template = await self._templates.of(version) if version.snapshotted else None
-        await self._make_room(version.memory_mib, version.vcpus)
+        await self._make_room(version, version.vcpus)
         self._admit(instance, version)
         self._watch.wake()
         try:
@@ -223,9 +222,15 @@ class LocalWorker:
 
     # ------------------------------------------------------------ inside
 
-    async def _make_room(self, memory_mib: int, vcpus: float) -> None:
+    async def _admit_template(self, id_: InstanceId, version: FunctionVersion) -> None:
+        await self._make_room(version, vcpus=0.0)
+        self._admit(id_, version, vcpus=0.0)
+
+    async def _make_room(self, version: FunctionVersion, vcpus: float) -> None:
         """Where there is too little left, give up templates that nobody uses."""
-        await self._templates.make_room(lambda: self._slots.shortage(memory_mib, vcpus) is None)
+        await self._templates.make_room(
+            lambda: self._slots.shortage(version.memory_mib, vcpus) is None, version.key
+        )
 
     def _admit(
         self, instance: InstanceId, version: FunctionVersion, vcpus: float | None = None
