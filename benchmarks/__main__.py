@@ -29,6 +29,7 @@ SUITES = (
     "events",
     "memory",
     "snapstart",
+    "concurrent",
     "contention",
     "scheduling",
     "peers",

@@ -22,6 +22,7 @@ API = "/2015-03-31/functions"
 FULL_VCPU_MIB = 1769
 """At so much memory a function has one vCPU."""
 
+_PROVIDER = "arn:aws:lambda:us-east-1:000000000000:capacity-provider:default"
 _READY = "samovar ready "
 _UPDATE_LIMIT_S = 60.0
 _revisions = itertools.count(1)
@@ -49,11 +50,13 @@ class Samovar:
         source: str = "hello.py",
         runtime: str = "",
         files: Mapping[str, bytes] | None = None,
+        concurrency: int | None = None,
     ) -> None:
         """Create a function of a file in benchmarks/functions, and wait until it is active.
 
-        `runtime`: other than `self.runtime`; `files`: what its package has besides."""
-        body = {
+        `runtime`: other than `self.runtime`; `files`: what its package has besides; `concurrency`:
+        so many requests at once in one instance."""
+        body: dict[str, object] = {
             "FunctionName": name,
             "Runtime": runtime or self.runtime,
             "Role": "arn:aws:iam::000000000000:role/benchmark",
@@ -62,6 +65,13 @@ class Samovar:
             "Timeout": 30,
             "Code": {"ZipFile": base64.b64encode(package(source, files or {})).decode()},
         }
+        if concurrency is not None:
+            provider = {
+                "CapacityProviderArn": _PROVIDER,
+                "PerExecutionEnvironmentMaxConcurrency": concurrency,
+            }
+            config = {"LambdaManagedInstancesCapacityProviderConfig": provider}
+            body["CapacityProviderConfig"] = config
         self.connection.exchange(request("POST", API, json.dumps(body).encode())).expect(201)
         self.functions.append(name)
         self._wait(name, "State", "Active")
