@@ -175,6 +175,14 @@ def test_limits_hold_in_both_directions(lambda_client, name):
     assert refusal(put, **(too_much | {"ProvisionedConcurrentExecutions": 3}))[0] == INVALID
 
 
+def test_what_no_machine_has_room_for_is_refused(lambda_client, make_function):
+    name = make_function(KIND, MemorySize=10240, Publish=True)
+    put = lambda_client.put_provisioned_concurrency_config
+    asked = {"FunctionName": name, "Qualifier": "1", "ProvisionedConcurrentExecutions": 900}
+    code, message = refusal(put, **asked)
+    assert (code, "more than the workers could hold" in message) == (INVALID, True)
+
+
 def test_account_settings_tell_what_others_have_left(tmp_path):
     with running(tmp_path / "data", "--no-examples") as server, clients_of(server.endpoint) as make:
         client = make()

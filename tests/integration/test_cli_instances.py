@@ -76,6 +76,16 @@ def test_instances_that_wait_for_requests(deploy, listed, name, lambda_client):
     assert listed() == "-"
 
 
+def test_instances_that_begin_from_a_snapshot(deploy, listed, name, lambda_client):
+    assert deploy("--snapstart") == "created"
+    assert listed() == "snapstart"
+    assert deploy("--snapstart") == "is up to date"
+    live = lambda_client.get_function_configuration(FunctionName=name, Qualifier="live")
+    assert (live["State"], live["SnapStart"]["OptimizationStatus"]) == ("Active", "On")
+    assert deploy("--no-snapstart") == "updated (configuration)"
+    assert listed() == "-"
+
+
 def test_instances_that_cannot_start_are_told(samovar, name, tmp_path):
     broken = app(tmp_path / "x", "def handler(event, context): ...\nraise RuntimeError('no tea')\n")
     done = samovar("deploy", broken, "--name", name, "--provisioned", "1")

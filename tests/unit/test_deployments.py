@@ -113,6 +113,21 @@ async def test_a_version_whose_init_failed_says_so_in_awss_words(document, reaso
         assert failed.state_reason_code == code
 
 
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (ErrorCode.INVALID_PARAMETER, "InvalidConfiguration"),
+        (ErrorCode.TOO_MANY_REQUESTS, "InsufficientCapacity"),
+        (ErrorCode.SERVICE, "InternalError"),
+    ],
+)
+async def test_a_version_that_a_worker_refuses_says_so_in_awss_words(refusal, code):
+    async with front_door() as door:
+        door.worker.failures.append(PlatformError(refusal, "no"))
+        failed = await deployed(door, PUBLISHED)
+        assert (failed.state_reason, failed.state_reason_code) == ("no", code)
+
+
 async def test_a_version_is_made_ready_once_at_a_time():
     async with front_door() as door:
         door.store.put(PUBLISHED)

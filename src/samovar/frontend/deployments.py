@@ -101,7 +101,7 @@ class Deployments:
         except InitFailedError as error:
             settled = _failed(version, *_words_of(error))
         except PlatformError as error:
-            settled = _failed(version, error.message)
+            settled = _failed(version, error.message, _BLAMED.get(error.code, INTERNAL_ERROR))
         except Exception as error:
             log.exception("deployment failed", function=version.arn)
             settled = _failed(version, f"Internal error: {error}")
@@ -165,6 +165,14 @@ _FAMILIES: Mapping[str, str] = {
     "Extension": "FunctionError.ExtensionInitError",
 }
 FUNCTION_ERROR = "FunctionError"
+INTERNAL_ERROR = "InternalError"
+_BLAMED: Mapping[ErrorCode, str] = {
+    ErrorCode.INVALID_PARAMETER: "InvalidConfiguration",
+    ErrorCode.INVALID_RUNTIME: "InvalidRuntime",
+    ErrorCode.INVALID_ZIP: "InvalidZipFileException",
+    ErrorCode.TOO_MANY_REQUESTS: "InsufficientCapacity",
+}
+"""What a worker refuses → AWS's StateReasonCode; the rest is ours."""
 
 
 def _words_of(error: InitFailedError) -> tuple[str, str]:

@@ -99,7 +99,7 @@ def total(requested: int, parts: Iterable[Provisioned]) -> Provisioned:
     """How far the provisioned concurrency of several versions has come, as one."""
     found = list(parts)
     failed = next((part for part in found if part.status is ProvisionedStatus.FAILED), None)
-    ready = all(part.status is ProvisionedStatus.READY for part in found)
+    ready = bool(found) and all(part.status is ProvisionedStatus.READY for part in found)
     if failed is not None:
         status = ProvisionedStatus.FAILED
     else:

@@ -126,12 +126,10 @@ class ConcurrencyLedger:
     def provision(self, function: FunctionId, version: str, count: int) -> None:
         """Set a version's provisioned concurrency; requests in flight stay what they are.
 
-        Raises INVALID_PARAMETER where the function's reservation does not have so much, or where
-        too little would be left for the others; nothing has changed then."""
+        Raises as `check_provision` does; nothing has changed then."""
+        self.check_provision(function, version, count)
         versions = self._provisioned.get(function, {})
         change = count - versions.get(version, 0)
-        if change > 0:
-            self._check_provision(function, change)
         if count:
             self._provisioned.setdefault(function, {})[version] = count
         elif version in versions:
@@ -142,8 +140,13 @@ class ConcurrencyLedger:
         if function not in self._reserved:
             self._unreserved_provisioned += change
 
-    def _check_provision(self, function: FunctionId, more: int) -> None:
+    def check_provision(self, function: FunctionId, version: str, count: int) -> None:
+        """Raise INVALID_PARAMETER where the function's reservation does not have so much, or where
+        too little would be left for the others."""
+        more = count - self._provisioned.get(function, {}).get(version, 0)
         reserved = self._reserved.get(function)
+        if more <= 0:
+            return
         if reserved is None:
             taken = self._reserved_sum + self._unreserved_provisioned + more
             self._check_minimum(taken, True, "ConcurrentExecutions")

@@ -195,7 +195,8 @@ class PoolManager:
     def set_scale(self, version: FunctionVersion, scale: Scale) -> None:
         """See `ports.Manager`. It holds for exactly this code and configuration, until that is
         superseded."""
-        check_scale(version, scale)
+        self.ledger.check_provision(version.id, version.version, scale.provisioned)
+        check_scale(version, scale, (worker.status() for worker in self._workers.values()))
         pool, now = self._pools.get(PoolKey(version.key, None)), self._monotonic()
         self.ledger.provision(version.id, version.version, scale.provisioned)
         self._line.advance()

@@ -57,9 +57,11 @@ def check_most(pool: Pool, queue: int) -> None:
             raise throttled(ThrottleReason.RESERVED_CONCURRENCY)
 
 
-def check_scale(version: FunctionVersion, scale: Scale) -> None:
-    """Raise INVALID_PARAMETER for what makes no sense of any version, or of this one."""
-    most = scale.max_instances
+def check_scale(version: FunctionVersion, scale: Scale, workers: Iterable[WorkerStatus]) -> None:
+    """Raise INVALID_PARAMETER for what makes no sense of any version, or of this one, or could not
+    be kept if there were nothing else."""
+    least, most = max(scale.provisioned, scale.min_instances), scale.max_instances
+    memory_mib = sum(w.memory_mib for w in workers if version.runtime in w.runtimes)
     if scale.provisioned < 0 or scale.min_instances < 0:
         problem = "No fewer instances than none can be kept."
     elif most is not None and most < max(1, scale.min_instances):
@@ -68,6 +70,11 @@ def check_scale(version: FunctionVersion, scale: Scale) -> None:
         problem = "Provisioned Concurrency is not supported with a capacity provider."
     elif scale.provisioned and version.tenant_isolation:
         problem = "Provisioned Concurrency is not supported with tenant isolation."
+    elif least * version.memory_mib > memory_mib:
+        problem = (
+            f"{least} instances of {version.memory_mib} MB are more than the workers could hold: "
+            f"they have {memory_mib} MB."
+        )
     else:
         return
     raise PlatformError(ErrorCode.INVALID_PARAMETER, problem)
