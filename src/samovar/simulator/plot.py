@@ -41,7 +41,9 @@ class _Axis:
     def ticks(self) -> list[float]:
         """Where to write what."""
         if not self.logarithmic:
-            return [self.low + (self.high - self.low) * part / TICKS for part in range(TICKS + 1)]
+            step = _round_step((self.high - self.low) / TICKS)
+            first, last = math.ceil(self.low / step), math.floor(self.high / step)
+            return [place * step for place in range(first, last + 1)]
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         decades = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
         return [tick for tick in decades if self.low <= tick <= self.high]
@@ -66,17 +68,27 @@ def plot(title: str, x: str, y: str, lines: Sequence[Line], *, logarithmic_x: bo
     return "\n".join([*parts, "</svg>", ""])
 
 
+def _round_step(least: float) -> float:
+    """The next of 1, 2 and 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
+
+
+def _written(tick: float) -> str:
+    return f"{tick:,.0f}" if tick >= 100 else f"{tick:.3g}"
+
+
 def _axes(across: _Axis, up: _Axis, x: str, y: str) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
     for tick in across.ticks():
         at = across.at(tick)
         parts.append(f'<path d="M{at} {TOP}V{bottom}" stroke="#ddd"/>')
-        parts.append(_text(at, bottom + 16, f"{tick:.3g}"))
+        parts.append(_text(at, bottom + 16, _written(tick)))
     for tick in up.ticks():
         at = up.at(tick)
         parts.append(f'<path d="M{LEFT} {at}H{right}" stroke="#ddd"/>')
-        parts.append(_text(LEFT - 6, at + 4, f"{tick:.3g}", anchor="end"))
+        parts.append(_text(LEFT - 6, at + 4, _written(tick), anchor="end"))
     parts.append(_text((LEFT + right) / 2, HEIGHT - 10, x))
     middle = (TOP + bottom) / 2
     parts.append(f'<g transform="rotate(-90 16 {middle})">{_text(16, middle, y)}</g>')

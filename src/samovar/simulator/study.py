@@ -23,7 +23,7 @@ TAILS = (0.9, 0.95, 0.99)
 RANGES_H = (1, 2, 4)
 WORKER_SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1)
 """Of the workers: the knob of greedy-dual is how much memory there is."""
-PRICES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2)
+PRICES = (1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2)
 IDLE_TIMEOUT_S = 600.0
 
 

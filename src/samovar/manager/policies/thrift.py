@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from samovar.manager.keep_alive import Ages, KeepAlive, Profile
 
@@ -179,14 +179,15 @@ class _Thrifty:
 
     def _expected(self) -> list[float]:
         """Bin → idle times: its own, their like around them, and those of all functions."""
+        own = [self._own.get(bin_, 0.0) for bin_ in range(BINS)]
+        edge = [0.0] * (REACH - 1)
+        alike = _windows(_windows([*edge, *own, *edge]))  # twice: weights fall off like a roof
+        each = ALIKE / REACH**2 / (self._total or 1.0)
         share = FROM_ALL / self._policy.begun
-        expected = [share * ended for ended in self._policy.ended]
-        for bin_, count in self._own.items():
-            expected[bin_] += count
-            alike = ALIKE * count / self._total / REACH**2
-            for other in range(max(0, bin_ - REACH + 1), min(BINS, bin_ + REACH)):
-                expected[other] += alike * (REACH - abs(other - bin_))
-        return expected
+        return [
+            count + each * max(0.0, near) + share * ended
+            for count, near, ended in zip(own, alike, self._policy.ended, strict=True)
+        ]
 
     # ------------------------------------------------------------ deciding
 
@@ -223,3 +224,9 @@ class _Thrifty:
 
 def _bin_of(seconds: float) -> int:
     return min(BINS - 1, int(BINS_PER_OCTAVE * math.log2(seconds))) if seconds > 1.0 else 0
+
+
+def _windows(values: Sequence[float]) -> list[float]:
+    """The sums of all windows of `REACH` values."""
+    sums = list(accumulate(values, initial=0.0))
+    return [end - begin for begin, end in zip(sums, sums[REACH:], strict=False)]
