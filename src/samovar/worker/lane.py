@@ -85,10 +85,9 @@ class Lane:
         raise AssertionError("a closed channel has given an answer")
 
     async def is_at_rest(self) -> bool:
-        """Whether an instance that has answered is done, or will be in a moment."""
+        """Whether an instance whose answer is pending is done, or will be in a moment."""
         idle = self.channel.idle
-        if idle is None:
-            return True
+        assert idle is not None, "not pending"
         await asyncio.wait((idle,), timeout=REST_GRACE_S)
         return idle.done()
 

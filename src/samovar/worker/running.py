@@ -180,13 +180,15 @@ class RunningInstance:
         """Whether it is of no use any more: nothing runs in it, and nothing new is to."""
         return self._spoilt and not self._lanes.busy
 
-    async def invoke(self, invocation: Invocation, sink: ResponseSink | None = None) -> Outcome:
+    def invoke(
+        self, invocation: Invocation, sink: ResponseSink | None = None
+    ) -> Awaitable[Outcome]:
         """See `ports.Worker.invoke`."""
-        return await self._invoke(invocation, Lane.ask, sink)
+        return self._invoke(invocation, Lane.ask, sink)
 
-    async def crash(self, invocation: Invocation) -> Outcome:
+    def crash(self, invocation: Invocation) -> Awaitable[Outcome]:
         """See `ports.Worker.crash`."""
-        return await self._invoke(invocation, Lane.die, None)
+        return self._invoke(invocation, Lane.die, None)
 
     async def _invoke(self, invocation: Invocation, ask: Ask, sink: ResponseSink | None) -> Outcome:
         lane = self._lanes.take()
@@ -221,7 +223,7 @@ class RunningInstance:
         if fault is not None:
             function_error, body = "Unhandled", fault.document(request_id)
             self._output.write(fault.log_line(request_id, dt.datetime.now(dt.UTC)))
-        at_rest = in_order and await lane.is_at_rest()
+        at_rest = in_order and (lane.channel.idle is None or await lane.is_at_rest())
         if not in_order or lane.channel.closed:
             self._spoil(lane, fault)
         elif at_rest:
