@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.aws.functions import package
+from tests.aws.functions import FunctionFactory, clients_of, package
+from tests.server import running
+from tests.traces import traces_of
 
 SNAP_START = {"ApplyOn": "PublishedVersions"}
 COUNTING = """
@@ -242,3 +245,22 @@ def test_a_function_that_runs_as_a_program_cannot_begin_from_a_snapshot(
     name = make_function(COUNTING, SnapStart=SNAP_START, Environment=wrapper)
     lambda_client.publish_version(FunctionName=name)
     assert "program" in failed(lambda_client, name)["StateReason"]
+
+
+def test_a_server_that_was_killed_leaves_nothing_and_makes_templates_again(tmp_path):
+    with running(tmp_path / "data") as server, clients_of(server.endpoint) as make:
+        function = FunctionFactory(make(), "killed", server.newest_runtime())
+        name = function(COUNTING, SnapStart=SNAP_START)
+        make().publish_version(FunctionName=name)
+        until_made(make(), name)
+        before = invoked(make(), name)
+        traces = traces_of(server.pid)
+        server.kill()
+        deadline = time.monotonic() + 20
+        while traces.left().get("processes"):
+            assert time.monotonic() < deadline, traces.left()
+            time.sleep(0.01)
+    with running(tmp_path / "data") as server, clients_of(server.endpoint) as make:
+        after = invoked(make(), name)
+    assert (after["type"], after["calls"]) == ("snap-start", 1)
+    assert before["made_by"] != after["made_by"]

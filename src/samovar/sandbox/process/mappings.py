@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (....) \S+ \S+ (\d+) *(.*)")
+_MOST = 10_000
+"""numpy, pandas and scipy together make some 1,500."""
 
 
 class _Mapping(NamedTuple):
@@ -37,8 +40,11 @@ def shared(pid: int) -> str | None:
 
 
 def _mappings(pid: int) -> Iterator[_Mapping]:
+    """Raises `OSError` for a process that keeps us busy with more than honest ones have."""
     with open(f"/proc/{pid}/maps", errors="replace") as file:
-        for line in file:
+        for number, line in enumerate(file):
+            if number == _MOST:
+                raise OSError(errno.E2BIG, f"its memory has more than {_MOST} mappings")
             if found := _MAPPING.match(line):
                 first, past, permissions, inode, name = found.groups()
                 yield _Mapping(int(first, 16), int(past, 16), permissions, int(inode), name.strip())

@@ -249,7 +249,7 @@ class Template:
             threads = len(os.listdir(f"/proc/{cell.pid}/task"))
             shared = mappings.shared(cell.pid)
         except OSError as error:
-            return f"it has ended: {error.strerror}"
+            return f"it cannot be looked at: {error.strerror}"
         others = _others(cell, self._holder_pid)
         if threads > 1:
             return f"{threads - 1} threads of the function were still running after its init"
