@@ -179,6 +179,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.clock.now += seconds
         self._do(self.manager._performer.on_time)
+        self._do(self.manager._performer._go_round)
 
     # ------------------------------------------------------------ what holds
 
@@ -241,5 +242,5 @@ class ManagerMachine(RuleBasedStateMachine):
 
 
 TestManager = ManagerMachine.TestCase
-TestManager.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestManager.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestManager = pytest.mark.timeout(120)(TestManager)

@@ -234,3 +234,39 @@ async def test_a_runtime_that_no_worker_has_is_refused():
         with pytest.raises(PlatformError, match=r"No worker can run python3\.1 ") as refused:
             await manager.acquire(a_version(runtime="python3.1"))
         assert refused.value.code is ErrorCode.INVALID_RUNTIME
+
+
+async def test_a_large_one_that_waits_is_not_overtaken_by_small_ones_for_ever():
+    worker = ScriptedWorker(memory_mib=256)
+    async with managing(worker) as manager:
+        busy = [await manager.acquire(SMALL), await manager.acquire(SMALL)]
+        large = asyncio.create_task(manager.acquire(LARGE))
+        await settled()
+        for _ in range(2):  # it waits for longest on two rounds
+            manager._performer._go_round()
+        small = asyncio.create_task(manager.acquire(OTHER))
+        await settled()
+        manager.release(busy[0], None)  # room for a small one, which came later
+        await settled()
+        assert not small.done()
+        manager.release(busy[1], None)
+        lease = await large
+        assert not small.done()
+        manager.release(lease, ANSWER)
+        await small
+
+
+async def test_what_is_held_for_a_request_that_goes_away_is_free_again():
+    worker = ScriptedWorker(memory_mib=256)
+    async with managing(worker) as manager:
+        busy = [await manager.acquire(SMALL), await manager.acquire(SMALL)]
+        large = asyncio.create_task(manager.acquire(LARGE))
+        await settled()
+        for _ in range(2):
+            manager._performer._go_round()
+        large.cancel()
+        await settled()
+        manager._performer._go_round()
+        manager.release(busy[0], None)
+        await settled()
+        assert (await manager.acquire(OTHER)).version is OTHER

@@ -101,15 +101,21 @@ class Eviction:
         return chosen
 
 
+def could_take(need: Need, worker: WorkerStatus) -> bool:
+    """Whether a worker could take an instance, if nothing else ran there."""
+    return (
+        not worker.draining
+        and worker.pressure.admits
+        and need.runtime in worker.runtimes
+        and need.architecture == worker.architecture
+        and worker.isolation.meets(need.isolation)
+        and need.memory_mib <= worker.memory_mib
+    )
+
+
 def _enough(need: Need, worker: WorkerStatus, idle: list[Victim]) -> list[Victim]:
     """The first of them that together leave room for it; none where all of them do not."""
-    if (
-        worker.draining
-        or not worker.pressure.admits
-        or need.runtime not in worker.runtimes
-        or need.architecture != worker.architecture
-        or not worker.isolation.meets(need.isolation)
-    ):
+    if not could_take(need, worker):
         return []
     free_mib, free_vcpus = worker.free_memory_mib, worker.free_vcpus + VCPU_TOLERANCE
     for count, victim in enumerate(idle, 1):

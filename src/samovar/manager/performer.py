@@ -198,4 +198,5 @@ class Performer:
             self._pressed(worker)
         if self.room.blocked:
             self._room_came_free()
+        self.room.claim()
         self._next_round.set(self._monotonic() + self._round_s)

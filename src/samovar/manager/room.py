@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from samovar.manager.eviction import Eviction, Victim
+from samovar.manager.eviction import Eviction, Victim, could_take
 from samovar.manager.needs import need_of
 from samovar.manager.pool import Pool
 from samovar.manager.refusals import never_fits, no_capacity
@@ -40,6 +40,10 @@ class Room:
         self._held: dict[WorkerId, list[Need]] = {}
         """What is being made free there, and for what."""
         self._changed: set[WorkerId] = set(workers)
+        self._claim: tuple[Pool, WorkerId, Need] | None = None
+        """What is held for whoever has been blocked for longest."""
+        self._longest: float | None = None
+        """The request that had been blocked for longest on the last round."""
         self._pressed: set[WorkerId] = set()
         """Workers that take nothing new, or want something back."""
         self._relieved: set[WorkerId] = set()
@@ -57,6 +61,8 @@ class Room:
         and stopping what is idle would not make enough. Raises `PlatformError` where there will
         never be any."""
         need = need_of(pool)
+        if self._claim is not None and self._claim[0] is pool:
+            self._give_up_claim()
         while True:
             where = self._placed(need)
             if where is not None:
@@ -100,11 +106,49 @@ class Room:
             kind = need.runtime, need.architecture
             if pool not in self.blocked or need.memory_mib >= too_large.get(kind, 1 << 62):
                 continue
+            claim = self._claim
+            if claim is not None and claim[0] is pool:
+                self._give_up_claim()
             if self._would_fit(need, now):
                 self.blocked.discard(pool)
                 yield pool
+            elif claim is not None and claim[0] is pool:
+                self._hold(claim)
+                too_large[kind] = need.memory_mib
             else:
                 too_large[kind] = need.memory_mib
+
+    def claim(self) -> None:
+        """Called on each round: where the same request is still the one that waits for longest,
+        hold what comes free on one worker for it, or smaller ones would have it for ever."""
+        self._give_up_claim()
+        pool = min((pool for pool in self.blocked if pool.tickets), key=_oldest, default=None)
+        longest = None if pool is None else _oldest(pool)
+        if pool is not None and longest == self._longest:
+            need = need_of(pool)
+            able = [status for status in self._statuses.values() if could_take(need, status)]
+            if able:
+                freest = max(able, key=lambda status: status.free_memory_mib)
+                self._hold((pool, freest.id, need))
+        self._longest = longest
+
+    def _hold(self, claim: tuple[Pool, WorkerId, Need]) -> None:
+        self._claim = claim
+        self._held.setdefault(claim[1], []).append(claim[2])
+        self._changed.add(claim[1])
+
+    def _give_up_claim(self) -> None:
+        if self._claim is not None:
+            _, where, need = self._claim
+            self._claim = None
+            self._let_go(where, need)
+
+    def _let_go(self, where: WorkerId, need: Need) -> None:
+        held = self._held[where]
+        held.remove(need)
+        if not held:
+            del self._held[where]
+        self._changed.add(where)
 
     def no_capacity(self, pool: Pool) -> PlatformError:
         """What a request is told that has waited for as long as it may."""
@@ -175,16 +219,12 @@ class Room:
 
     async def _evict(self, leaving: Sequence[Victim], need: Need) -> None:
         where = self.eviction.worker_of(leaving[0].instance)
-        held = self._held.setdefault(where, [])
-        held.append(need)
+        self._held.setdefault(where, []).append(need)
         self.look_at(where)
         try:
             await self._make_room(leaving)
         finally:
-            held.remove(need)
-            if not held:
-                del self._held[where]
-            self._changed.add(where)
+            self._let_go(where, need)
 
 
 def _oldest(pool: Pool) -> float:
