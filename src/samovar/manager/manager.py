@@ -150,7 +150,9 @@ class PoolManager:
         if held is None:
             return
         if outcome is not None and outcome.pending:
-            self._tasks.create_task(self._release_when_idle(lease.worker, held))
+            profile = self._functions.of(lease.version).profile
+            returning = Returning(held.pool, profile)
+            self._tasks.create_task(self._release_when_idle(lease.worker, held, returning))
         else:
             self._give_back(held, survives=outcome is not None and outcome.instance_survives)
 
@@ -278,9 +280,8 @@ class PoolManager:
             self._performer.release(pool, origin.instance, survives=True)
         self._performer.settle(pool)
 
-    async def _release_when_idle(self, worker: Worker, held: Held) -> None:
+    async def _release_when_idle(self, worker: Worker, held: Held, returning: Returning) -> None:
         survives = False
-        returning = Returning(held.pool, self._functions.of(held.pool.version).profile)
         loop = asyncio.get_running_loop()
         overdue = loop.call_later(returning.within_s, self._not_returning, returning)
         try:
