@@ -1,12 +1,13 @@
-"""An instance: one isolated place in which one function version runs, one request at a time.
+"""An instance: one isolated place in which one function version runs, one request at a
+time, or as many as the version says.
 
     starting ──▶ idle ⇄ busy
         │         │      │
         └─────────┴──────┴──▶ stopping ──▶ gone
 
 It is *starting* from the moment the manager asks a worker for it until its init phase has
-ended, *idle* when it can take a request, *busy* while it holds one, *stopping* from the decision
-to end it until the worker says that nothing of it is left.
+ended, *idle* when nothing runs in it, *busy* while it holds a request or several, *stopping* from
+the decision to end it until the worker says that nothing of it is left.
 """
 
 from __future__ import annotations
