@@ -44,6 +44,8 @@ ALIKE = 2.0
 """Idle times' worth of that expectation, together."""
 FROM_ALL = 2.0
 """Idle times of its own that those of all functions stand in for."""
+NEVER = 0.1
+"""Of the idle times that are not over yet, the share that is taken never to be."""
 REMEMBERED = 500.0
 """Idle times of a function; when there are more, each of them counts half."""
 FAINT = 0.05
@@ -70,8 +72,18 @@ class Thrift:
         self.price = price
         self.ended = [0.1 / BINS_PER_OCTAVE] * BINS
         """Idle times of all functions in each bin; before there are any, all octaves are alike."""
-        self.begun = 1.0 + sum(self.ended)
-        """Those that are not over yet among them."""
+        self.pending = 0.0
+        """Those that are not over yet."""
+
+    @property
+    def never(self) -> float:
+        """How many idle times are taken to be without an end."""
+        return 1.0 + NEVER * self.pending
+
+    @property
+    def known(self) -> float:
+        """How many idle times there are to learn from."""
+        return sum(self.ended) + self.never
 
     def of(self, profile: Profile) -> KeepAlive:
         """See `KeepAlivePolicy`."""
@@ -120,13 +132,14 @@ class _Thrifty:
             self._own[bin_] = self._own.get(bin_, 0.0) + 1.0
             self._total += 1.0
             self._policy.ended[bin_] += 1.0
+            self._policy.pending -= 1.0
             if self._total > REMEMBERED:
                 self._fade()
 
     def plan(self, now: float) -> Sequence[Ages]:
         """See `KeepAlive`. Made anew when there are an eighth more idle times."""
         self._idle_since.append(now)
-        self._policy.begun += 1.0
+        self._policy.pending += 1.0
         self._learn()
         several = len(self._idle_since) > 1
         plan = self._plans.get(several)
@@ -171,7 +184,7 @@ class _Thrifty:
         self._renew_at = self._total + max(1.0, self._total / 8.0)
         self._plans.clear()
         expected = self._expected()
-        left = sum(expected) + FROM_ALL * (1.0 - sum(self._policy.ended) / self._policy.begun)
+        left = sum(expected) + FROM_ALL * self._policy.never / self._policy.known
         self._chances = []
         for count in expected:
             self._chances.append(min(1.0, count / left) if left > 0.0 else 0.0)
@@ -183,7 +196,7 @@ class _Thrifty:
         edge = [0.0] * (REACH - 1)
         alike = _windows(_windows([*edge, *own, *edge]))  # twice: weights fall off like a roof
         each = ALIKE / REACH**2 / (self._total or 1.0)
-        share = FROM_ALL / self._policy.begun
+        share = FROM_ALL / self._policy.known
         return [
             count + each * max(0.0, near) + share * ended
             for count, near, ended in zip(own, alike, self._policy.ended, strict=True)
