@@ -188,3 +188,31 @@ def test_a_package_over_50_mb_is_refused(lambda_client, make_function, operation
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert refused.value.response["Error"]["Code"] == "RequestTooLargeException"
     assert f"for the {operation} operation" in refused.value.response["Error"]["Message"]
+
+
+def test_a_line_over_a_limit_and_rates_are_as_configured(tmp_path):
+    settings = {
+        "SAMOVAR_QUEUE_REQUESTS": "2",
+        "SAMOVAR_INVOCATION_RATE_FACTOR": "10",
+    }
+    with (
+        running(tmp_path / "data", "--no-examples", **settings) as server,
+        clients_of(server.endpoint) as make_client,
+    ):
+        client = make_client()
+        name = FunctionFactory(client, "line", server.newest_runtime())(WAITS_FOR_A_FILE)
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+
+        def outcome(_):
+            try:
+                invoke(make_client(), name, 0.5)
+            except ClientError as error:
+                return error.response["Reason"]
+            return "served"
+
+        with ThreadPoolExecutor(5) as threads:
+            outcomes = sorted(threads.map(outcome, range(5)))
+        over = "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert outcomes == [over, over, "served", "served", "served"]
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        assert outcome(0) == over  # it is stopped: nobody waits for it

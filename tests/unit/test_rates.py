@@ -149,11 +149,19 @@ async def test_nobody_waits_in_line_for_ever():
 
 async def test_a_reservation_that_is_raised_lets_in_who_waits():
     async with managing(ScriptedWorker(), queue_requests=5) as manager:
-        manager.set_reserved_concurrency(A.id, 0)
+        manager.set_reserved_concurrency(A.id, 1)
+        await manager.acquire(A)
         waiting = asyncio.create_task(manager.acquire(A))
         await settled()
-        manager.set_reserved_concurrency(A.id, 1)
+        manager.set_reserved_concurrency(A.id, 2)
         await waiting
+
+
+async def test_nobody_waits_for_a_function_that_is_stopped():
+    rates = RateLimits(invocation_rate_factor=10)
+    async with managing(ScriptedWorker(), queue_requests=5, rates=rates) as manager:
+        manager.set_reserved_concurrency(A.id, 0)
+        assert await reason_of(manager.acquire(A)) == ThrottleReason.RESERVED_CONCURRENCY
 
 
 async def test_who_waits_in_line_is_told_of_the_end():

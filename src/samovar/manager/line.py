@@ -29,12 +29,12 @@ class Line:
 
     async def admit(self, function: FunctionId) -> None:
         """Count a request in, now or when it is its turn. Raises TOO_MANY_REQUESTS with AWS's
-        reason where too many wait, or it has waited for too long. When cancelled, it is not
-        counted."""
+        reason where too many wait, where it has waited for too long, and where the function is
+        stopped. When cancelled, it is not counted."""
         ahead = self._waiting.get(function, ())
         if not ahead and self._ledger.refusal(function) is None:
             return self._ledger.admit(function)
-        if len(ahead) >= self._longest:
+        if len(ahead) >= self._longest or self._ledger.reserved(function) == 0:
             raise self._refusal(function)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(function, deque()).append(future)

@@ -41,7 +41,7 @@ class Rates:
         """Count a request, or raise TOO_MANY_REQUESTS. It may have `reserved` at once, or shares
         `account`."""
         factor = self._limits.invocation_rate_factor
-        if not factor:
+        if not factor or reserved == 0:  # that one is stopped by its concurrency
             return
         per_s = float(factor * (account if reserved is None else reserved))
         bucket = self._invocations
