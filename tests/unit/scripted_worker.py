@@ -61,7 +61,7 @@ class ScriptedWorker:
         """Every start, in order."""
         self.initializations: list[Initialization] = []
         self.stopped: list[InstanceId] = []
-        self.forgotten: list[tuple[FunctionId, str]] = []
+        self.forgotten: list[tuple[FunctionId, str, VersionKey | None]] = []
         self.killed: list[InstanceId] = []
         self.invoked: list[InstanceId] = []
         self.failures: list[Exception] = []
@@ -122,7 +122,7 @@ class ScriptedWorker:
         )
 
     def forget(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
-        self.forgotten.append((function, version))
+        self.forgotten.append((function, version, current))
 
     async def prepare(self, version: FunctionVersion) -> None:
         if self.prepare_gate is not None:

@@ -157,6 +157,28 @@ async def test_a_version_that_was_deleted_meanwhile_does_not_come_back():
         assert door.store.versions == {}
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [None, dataclasses.replace(CREATED, revision_id="r2")],
+    ids=["deleted", "changed"],
+)
+async def test_what_was_made_of_a_version_that_is_not_current_any_more_is_forgotten(newer):
+    async with front_door() as door:
+        door.worker.prepare_gate = asyncio.Event()
+        door.store.put(CREATED)
+        door.deployments.begin(CREATED)
+        await settled()
+        door.store.versions.clear()
+        if newer is not None:
+            door.store.put(newer)
+        current = newer and newer.key
+        door.manager.supersede(CREATED.id, CREATED.version, current)  # as the API does it
+        door.worker.forgotten.clear()
+        door.worker.prepare_gate.set()  # only now its template is made
+        await door.deployments.settled(CREATED)
+        assert door.worker.forgotten == [(CREATED.id, CREATED.version, current)]
+
+
 async def test_a_store_that_breaks_is_no_end_of_the_server():
     async with front_door() as door:
         door.store.broken = OSError("no space left on device")

@@ -165,6 +165,39 @@ async def test_all_of_it_is_in_force_after_a_restart_as_far_as_limits_allow(plat
     assert smaller.counts == {"1": 4, "2": 4}
 
 
+async def restarted_with_less_room(platform):
+    """A server on which the rule of version 1 is refused that an earlier one kept to."""
+    await platform.scaling.put(rule("1", 8))
+    smaller = Limited(room=5)
+    scaling = Scaling(platform.rules, platform.functions, smaller)
+    await scaling.restore()
+    assert smaller.counts == {}
+    return scaling, smaller
+
+
+async def test_a_rule_that_fits_is_not_refused_for_the_sake_of_one_that_does_not(platform):
+    scaling, smaller = await restarted_with_less_room(platform)
+    await scaling.put(rule("2", 1))
+    assert smaller.counts == {"2": 1}
+    assert (await scaling.progress(rule("1", 8))).status is ProvisionedStatus.FAILED
+
+
+async def test_what_was_refused_is_kept_to_once_another_function_gives_room_back(platform):
+    scaling, smaller = await restarted_with_less_room(platform)
+    smaller.room = 8
+    await scaling.follow(function_id("other"))
+    assert smaller.counts == {"1": 8}
+    assert (await scaling.progress(rule("1", 8))).status is ProvisionedStatus.READY
+
+
+async def test_what_was_refused_and_is_removed_is_not_tried_again(platform):
+    scaling, smaller = await restarted_with_less_room(platform)
+    await scaling.remove(F, "1")
+    smaller.room = 8
+    await scaling.follow(function_id("other"))
+    assert smaller.counts == {}
+
+
 async def test_an_update_of_latest_moves_its_bounds_to_the_new_revision(platform):
     bounds = ScaleRule(F, "$LATEST", THEN, min_instances=1, max_instances=2)
     await platform.scaling.put(bounds)

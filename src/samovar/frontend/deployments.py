@@ -110,7 +110,9 @@ class Deployments:
         try:
             await self._store.replace(settled, expected_revision_id=version.revision_id)
         except PlatformError:
-            return  # changed or deleted meanwhile: that change has a deployment of its own
+            # Changed or deleted meanwhile: that change has a deployment of its own.
+            await self._let_go(version)
+            return
         except Exception:  # it stays as it is; the next life of the server goes on with it
             log.exception("the result of a deployment was not kept", function=version.arn)
             return
@@ -121,6 +123,20 @@ class Deployments:
             await self._catalog.resolve(version.id, version.version)
         except Exception as error:  # that request will say what is wrong
             log.warning("a version cannot be read", function=version.arn, error=str(error))
+
+    async def _let_go(self, version: FunctionVersion) -> None:
+        """What was made of it may have come after all was forgotten: have that forgotten, too."""
+        current: VersionKey | None = None
+        try:
+            current = (await self._store.get(version.id, version.version)).key
+        except PlatformError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                log.warning("a version cannot be read", function=version.arn, error=error.message)
+                return
+        except Exception:
+            log.exception("a version cannot be read", function=version.arn)
+            return
+        self._manager.supersede(version.id, version.version, current)
 
 
 def _has_failed(version: FunctionVersion) -> bool:

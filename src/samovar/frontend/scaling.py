@@ -3,8 +3,9 @@
 How this works. The truth are the rules in the store, and the aliases that some of them follow.
 `follow` compares what they come to with what the manager was told last, and tells it the rest: it
 is called after whatever may have changed that, and at start. What gets more is told before what
-gets less, so an alias that moves has its new version provisioned before its old one is let go;
-where both together are over a limit, the other way round.
+gets less: for an alias that moves, instances of its new version are asked for before those of its
+old one are let go (nobody waits until they are up); where both together are over a limit, the other
+way round. What was refused is told again whenever anything has changed.
 
 All who change a rule, or what one follows, take their `turn`: what is in force is what is kept.
 """
@@ -12,7 +13,8 @@ All who change a rule, or what one follows, take their `turn`: what is in force 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from samovar.frontend import scales as plan
@@ -55,6 +57,8 @@ class Scaling:
         self._functions = functions
         self._manager = manager
         self._told: dict[FunctionId, dict[VersionKey, _Told]] = {}
+        self._refused: set[VersionKey] = set()
+        """Of what was told, what is not kept to."""
 
     async def restore(self) -> None:
         """At start: everything that is kept comes into force."""
@@ -70,6 +74,7 @@ class Scaling:
     async def follow_in_turn(self, function: FunctionId) -> None:
         """The same for who has the turn."""
         self._tell(function, await self.rules.scales(function))
+        self._tell_refused()
 
     async def put(self, rule: ScaleRule) -> None:
         """A rule comes into force, and is kept; or neither. Raises `PlatformError`."""
@@ -80,11 +85,12 @@ class Scaling:
             if rule.provisioned is not None:
                 plan.check_provisioned(after, rule.qualifier, versions)
             try:
-                self._tell(function, after, strict=True)
+                self._tell(function, after, strict={version.key for version in versions})
                 await self.rules.put(rule)
             except BaseException:
                 self._tell(function, before)
                 raise
+            self._tell_refused()
 
     async def remove(self, function: FunctionId, qualifier: str) -> bool:
         """Whether there was a rule. Raises `PlatformError` NOT_FOUND."""
@@ -140,8 +146,11 @@ class Scaling:
             return Provisioned(0, 0, 0, ProvisionedStatus.FAILED, told.refused)
         return self._manager.provisioned(version)
 
-    def _tell(self, function: FunctionId, scales: Scales, *, strict: bool = False) -> None:
-        """Have the manager keep to it. `strict`: raise what it refuses; else it is remembered."""
+    def _tell(
+        self, function: FunctionId, scales: Scales, *, strict: Container[VersionKey] = ()
+    ) -> None:
+        """Have the manager keep to it. What it refuses of `strict` is raised, else remembered: one
+        rule is not refused for the sake of another."""
         told = self._told.setdefault(function, {})
         ready = {v.version: v for v in scales.versions if _is_ready(v)}
         after = {ready[n].key: (ready[n], s) for n, s in plan.wanted(scales).items() if n in ready}
@@ -159,17 +168,26 @@ class Scaling:
             try:
                 self._tell_of(version, scale)
             except PlatformError as error:
-                if strict:
+                if version.key in strict:
                     raise
                 log.warning("a scale is refused", function=version.arn, reason=error.message)
                 told[version.key] = _Told(version, scale, error.message)
+                self._refused.add(version.key)
         if not told:
             del self._told[function]
+
+    def _tell_refused(self) -> None:
+        """Something may have been given back: try again what was refused, of all functions."""
+        for key in list(self._refused):
+            told = self._told[key.function][key]
+            with contextlib.suppress(PlatformError):
+                self._tell_of(told.version, told.scale)
 
     def _let_go(self, told: dict[VersionKey, _Told], keys: Iterable[VersionKey]) -> None:
         for key in keys:
             self._manager.set_scale(told[key].version, NOTHING)
             del told[key]
+            self._refused.discard(key)
 
     def _tell_of(self, version: FunctionVersion, scale: Scale) -> None:
         told = self._told[version.id]
@@ -177,6 +195,7 @@ class Scaling:
         if before is None or before.scale != scale or before.refused is not None:
             self._manager.set_scale(version, scale)
             told[version.key] = _Told(version, scale)
+            self._refused.discard(version.key)
 
 
 def _is_ready(version: FunctionVersion) -> bool:
