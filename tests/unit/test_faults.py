@@ -103,7 +103,7 @@ async def test_who_waits_when_renewed_is_still_served_and_nothing_is_left():
         await until(lambda: worker.stopped == [before.result().instance])
         await settled()
         kept = leftovers(manager)
-        assert {what: kept[what] for what in kept if what not in ("pools", "keys")} == {}
+        assert {what: kept[what] for what in kept if what not in ("pools", "functions")} == {}
 
 
 async def test_renewing_what_never_ran_does_nothing():
