@@ -323,6 +323,6 @@ async def test_what_is_gone_is_not_remembered():
             lease = await manager.acquire(VERSION, f"tenant-{number}")
             manager.release(lease, None)
             await until(lambda: not worker.alive)
-        assert len(manager._performer.room.eviction._heap) < 100
+        assert len(manager._performer.room.eviction) < 100
         assert len(manager._pools.timers) < 100
         assert not leftovers(manager)

@@ -113,7 +113,7 @@ def test_an_instance_that_must_not_be_used_again_is_stopped_and_replaced_for_who
     [
         (lambda pool: pool.on_time(99.0), ColdCause.EXPIRED),
         (lambda pool: pool.evict("i-1"), ColdCause.EVICTED),
-        (lambda pool: pool.lost("i-1"), ColdCause.REPLACED),
+        (lambda pool: pool.lost("i-1", 1.0), ColdCause.REPLACED),
         (lambda pool: pool.released(pool.take(), 1.0, survives=False), ColdCause.REPLACED),
     ],
     ids=["idle for too long", "evicted", "ended by itself", "must not be used again"],
@@ -121,7 +121,7 @@ def test_an_instance_that_must_not_be_used_again_is_stopped_and_replaced_for_who
 def test_the_next_start_says_why_the_last_instance_ended(pool, end, cause):
     with_idle(pool, "i-1")
     end(pool)
-    pool.lost("i-1")
+    pool.lost("i-1", 1.0)
     assert [*pool.request(1)] == [Start(cause)]
 
 
@@ -145,7 +145,7 @@ def test_an_instance_that_is_stopping_is_never_granted(pool):
 
 def test_a_lost_busy_instance_makes_its_release_do_nothing(pool):
     with_busy(pool, "i-1")
-    pool.lost("i-1")
+    pool.lost("i-1", 1.0)
     assert [*pool.released("i-1", 0.0, survives=True)] == []
     assert pool.empty
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from samovar.manager.actions import Grant, Reject, Start, Stop
 from samovar.manager.keep_alive import Ages
 from samovar.manager.pool import BEFOREHAND, Pool
+from samovar.manager.targets import YOUNG_S
 from samovar.model.function import CapacityProvider
 from samovar.model.instance import InstanceState
 from samovar.model.invocation import ColdCause
@@ -52,6 +53,8 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.now = 0.0
+        self.since = {}
+        self.came_up_at = None
         self.numbers = itertools.count(1)
         self.waiting = []
         self.starts = Counter()
@@ -160,8 +163,9 @@ class PoolMachine(RuleBasedStateMachine):
         instance = f"i-{next(self.numbers)}"
         self.known_blocked = False
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
-            self.failures = 0
+            self.came_up_at = self.now if self.came_up_at is None else self.came_up_at
         self.running[instance] = 0
+        self.since[instance] = self.now
         if cause is ColdCause.PROVISIONED:
             self.provisioned.add(instance)
         self._perform_with_surplus(self.pool.started(instance, cause, self.now))
@@ -172,15 +176,20 @@ class PoolMachine(RuleBasedStateMachine):
         cause = self._start_ends(data)
         waited = len(self.waiting)
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
-            self.retry_at = self.retry_at if self.resting else self.now + self._pause_s()
-            self.resting = True
+            self._fails()
         self._perform(self.pool.start_failed(cause, RuntimeError("no"), self.now))
         pays = cause not in BEFOREHAND
         assert len(self.waiting) == max(0, waited - pays), "one request pays for one failure"
 
-    def _pause_s(self):
+    def _fails(self):
+        if self.resting:
+            return
+        if self.came_up_at is not None and self.now - self.came_up_at >= YOUNG_S:
+            self.failures = 0
+        self.came_up_at = None
         self.failures += 1
-        return min(60.0, 2.0 ** (self.failures - 1))
+        self.retry_at = self.now + min(60.0, 2.0 ** (self.failures - 1))
+        self.resting = True
 
     @starting
     @rule(data=st.data())
@@ -220,17 +229,20 @@ class PoolMachine(RuleBasedStateMachine):
     def lost(self, data):
         everything = [*self.running, *self.leaving, *self.stopping]
         instance = data.draw(st.sampled_from(sorted(everything)))
+        young = self.running.get(instance) == 0 and self.now - self.since[instance] < YOUNG_S
+        if young and self.pool.targets.scale != Scale():
+            self._fails()
         for members in (self.running, self.leaving):
             members.pop(instance, None)
         self.stopping.discard(instance)
         self.provisioned.discard(instance)
-        self._perform(self.pool.lost(instance))
+        self._perform(self.pool.lost(instance, self.now))
 
     @rule(survives=st.booleans())
     def what_has_ended_ends_again(self, survives):
         self.pool.cancel(0)
         assert not self.pool.released("i-0", self.now, survives=survives)
-        self._perform(self.pool.lost("i-0"))
+        self._perform(self.pool.lost("i-0", self.now))
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 10.0, 60.0]))
     def time_passes(self, seconds):
@@ -341,7 +353,7 @@ class PoolMachine(RuleBasedStateMachine):
             for members in (self.running, self.leaving):
                 members.pop(instance, None)
             self.stopping.discard(instance)
-            self._perform(self.pool.lost(instance))
+            self._perform(self.pool.lost(instance, self.now))
         while self.starts.total():
             cause = next(why for why in self.starts if self.starts[why])
             self.starts[cause] -= 1

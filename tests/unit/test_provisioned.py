@@ -155,9 +155,10 @@ async def test_what_makes_no_sense_is_refused(version, scale):
 
 
 async def test_an_instance_that_crashes_is_replaced():
-    worker = ScriptedWorker()
-    async with managing(worker) as manager:
+    clock, worker = Clock(), ScriptedWorker()
+    async with managing(worker, clock=clock) as manager:
         await provisioned(manager, 2)
+        clock.now += 60.0
         worker.ends_by_itself(worker.asked[0])
         assert manager.provisioned(VERSION).allocated == 1
         await until(lambda: manager.provisioned(VERSION).allocated == 2)
@@ -185,6 +186,29 @@ async def test_an_init_that_fails_is_told_as_aws_does_and_tried_again_later_and_
             await settled()
         assert pauses_s == [1.0, 2.0]
         assert manager.provisioned(VERSION) == Provisioned(1, 1, 1, READY)
+
+
+async def test_one_that_ends_as_soon_as_it_is_up_is_replaced_later_and_later():
+    clock, worker = Clock(), ScriptedWorker()
+    async with managing(worker, clock=clock) as manager:
+        await provisioned(manager, 1)
+        pool = manager._pools.of(VERSION.id)[0]
+        pauses_s = []
+        for _ in range(3):
+            worker.ends_by_itself(worker.asked[-1])
+            await settled()
+            assert manager.provisioned(VERSION).status is ProvisionedStatus.FAILED
+            pauses_s.append(pool.due - clock.now)
+            clock.now = pool.due
+            manager._performer.on_time()
+            await until(lambda: manager.provisioned(VERSION).status is READY)
+        assert pauses_s == [1.0, 2.0, 4.0]
+        assert len(worker.asked) == 4
+        clock.now += 3600.0  # it has lived
+        worker.ends_by_itself(worker.asked[-1])
+        await until(lambda: manager.provisioned(VERSION).status is READY)
+        worker.ends_by_itself(worker.asked[-1])
+        assert pool.due - clock.now == 1.0
 
 
 async def test_a_request_does_not_pay_for_an_init_that_failed_beforehand():

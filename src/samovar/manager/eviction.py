@@ -3,22 +3,32 @@
 How this works. A heap has every instance by what it was worth when it was looked at last; that it
 has been used since shows only when it comes to the top, and it is put back by what it is worth
 now. So using an instance costs nothing here, and looking for the cheapest one costs about as much
-as there was use since.
+as there was use since. What has come to be worth less does not come to the top by itself: each
+search looks at some more, all of them in turn.
+
+What policies of different kinds say cannot be compared: each has a heap of its own, and of the
+cheapest ones that goes which has been idle for longest.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from samovar.capacity import VCPU_TOLERANCE
+from samovar.manager.keep_alive import KeepAlive
 from samovar.manager.pool import Pool
+from samovar.model.function import CodeRef
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.ports import Need, WorkerStatus
 
 LOOKS = 256
-"""Entries that one search looks at, at the most; the next one goes on from there."""
+"""Entries of each kind that one search looks at, at the most; the next one goes on from there."""
+REFRESHED = 16
+"""Instances that each search looks at, whatever they were worth."""
 SLACK = 64
 """Entries of instances that are gone, beyond as many as there are living ones."""
 WORKERS = 16
@@ -26,36 +36,49 @@ WORKERS = 16
 
 
 class Victim(NamedTuple):
-    """An instance that could go. The least goes first."""
+    """An instance that could go. Of one kind of policy, that of the least worth goes first."""
 
     worth: float
     instance: InstanceId
     pool: Pool
 
 
+class _Place(NamedTuple):
+    """Where an instance stands."""
+
+    kind: type[KeepAlive]
+    """Of its policy: worths are comparable within it."""
+    worth: float
+
+
 class Eviction:
     """The order in which instances go."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, InstanceId]] = []
+        self._heaps: dict[type[KeepAlive], list[tuple[float, InstanceId]]] = {}
+        self._places: OrderedDict[InstanceId, _Place] = OrderedDict()
+        """By which entry of a heap each counts; at the front is what was looked at longest ago."""
         self._where: dict[InstanceId, WorkerId] = {}
         self._on: dict[WorkerId, dict[InstanceId, Pool]] = {}
+
+    def __len__(self) -> int:
+        """Entries of all heaps, those that do not count any more included."""
+        return sum(map(len, self._heaps.values()))
 
     def add(self, instance: InstanceId, worker: WorkerId, pool: Pool, now: float) -> None:
         """An instance has come up."""
         self._where[instance] = worker
         self._on.setdefault(worker, {})[instance] = pool
-        heapq.heappush(self._heap, (pool.keep.worth(now, now), instance))
+        self._look_at(instance, now)
 
     def remove(self, instance: InstanceId) -> None:
         """Nothing of it is left."""
         worker = self._where.pop(instance)
+        del self._places[instance]
         del self._on[worker][instance]
         if not self._on[worker]:
             del self._on[worker]
-        if len(self._heap) > 2 * len(self._where) + SLACK:
-            self._heap = [entry for entry in self._heap if entry[1] in self._where]
-            heapq.heapify(self._heap)
+        self._tidy_up()
 
     def worker_of(self, instance: InstanceId) -> WorkerId:
         """Where an instance is."""
@@ -63,12 +86,17 @@ class Eviction:
 
     def idle_on(self, worker: WorkerId, now: float) -> list[Victim]:
         """The instances of one worker that may go, the cheapest first."""
-        here = self._on.get(worker, {})
-        return sorted(
-            Victim(pool.keep.worth(now, since), instance, pool)
-            for instance, pool in here.items()
-            if (since := pool.idle_since(instance)) is not None
-        )
+        kinds: dict[type[KeepAlive], list[tuple[float, InstanceId, float, Pool]]] = {}
+        for instance, pool in self._on.get(worker, {}).items():
+            since = pool.idle_since(instance)
+            if since is not None:
+                worth = pool.keep.worth(now, since)
+                kinds.setdefault(type(pool.keep), []).append((worth, instance, since, pool))
+        ranked = (sorted(entries) for entries in kinds.values())
+        return [
+            Victim(worth, instance, pool)
+            for worth, instance, _, pool in heapq.merge(*ranked, key=lambda entry: entry[2])
+        ]
 
     def victims(
         self, need: Need, workers: Mapping[WorkerId, WorkerStatus], now: float
@@ -76,29 +104,64 @@ class Eviction:
         """Return as many as must go, all of one worker and the cheapest of it first; none where
         no worker's idle ones together would leave enough room. Of such workers it is that with
         the cheapest instance."""
-        seen: list[tuple[float, InstanceId]] = []
+        for instance in list(islice(self._places, REFRESHED)):
+            self._look_at(instance, now)
+        self._tidy_up()
+        seen: list[tuple[_Place, InstanceId]] = []
         tried: set[WorkerId] = set()
         chosen: list[Victim] = []
-        for _ in range(min(LOOKS, len(self._heap))):
-            worth, instance = entry = heapq.heappop(self._heap)
-            where = self._where.get(instance)
-            if where is None:
-                continue  # it is gone
-            pool = self._on[where][instance]
-            since = pool.idle_since(instance)
-            worth_now = pool.keep.worth(now, now if since is None else since)
-            if worth_now > worth:
-                heapq.heappush(self._heap, (worth_now, instance))
+        ranked = [self._cheapest(kind, now, seen) for kind in list(self._heaps)]
+        for _, instance in heapq.merge(*ranked, key=lambda idle: idle[0]):
+            where = self._where[instance]
+            if where in tried or where not in workers:
                 continue
-            seen.append(entry)
-            if since is not None and where not in tried and where in workers:
-                tried.add(where)
-                chosen = _enough(need, workers[where], self.idle_on(where, now))
-                if chosen or len(tried) == WORKERS:
-                    break
-        for entry in seen:
-            heapq.heappush(self._heap, entry)
+            tried.add(where)
+            chosen = _enough(need, workers[where], self.idle_on(where, now), self._on[where])
+            if chosen or len(tried) == WORKERS:
+                break
+        for place, instance in seen:
+            heapq.heappush(self._heaps[place.kind], (place.worth, instance))
         return chosen
+
+    def _cheapest(
+        self, kind: type[KeepAlive], now: float, seen: list[tuple[_Place, InstanceId]]
+    ) -> Iterator[tuple[float, InstanceId]]:
+        """Idle ones of one kind of policy, the cheapest first, and since when they have been idle.
+        What it takes from the heap, and still counts, is `seen`."""
+        heap = self._heaps[kind]
+        for _ in range(min(LOOKS, len(heap))):
+            if not heap:
+                break
+            worth, instance = heapq.heappop(heap)
+            place = _Place(kind, worth)
+            if self._places.get(instance) != place:
+                continue  # it is gone, or stands elsewhere
+            since = self._look_at(instance, now)
+            if self._places[instance] == place:
+                seen.append((place, instance))
+                if since is not None:
+                    yield since, instance
+
+    def _look_at(self, instance: InstanceId, now: float) -> float | None:
+        """See what an instance is worth now, and return since when it has been idle."""
+        pool = self._on[self._where[instance]][instance]
+        since = pool.idle_since(instance)
+        worth = pool.keep.worth(now, now if since is None else since)
+        place = _Place(type(pool.keep), worth)
+        if self._places.get(instance) != place:
+            self._places[instance] = place
+            heapq.heappush(self._heaps.setdefault(place.kind, []), (worth, instance))
+        self._places.move_to_end(instance)
+        return since
+
+    def _tidy_up(self) -> None:
+        if len(self) <= 2 * len(self._where) + SLACK:
+            return
+        self._heaps = {}
+        for instance, place in self._places.items():
+            self._heaps.setdefault(place.kind, []).append((place.worth, instance))
+        for heap in self._heaps.values():
+            heapq.heapify(heap)
 
 
 def could_take(need: Need, worker: WorkerStatus) -> bool:
@@ -113,14 +176,31 @@ def could_take(need: Need, worker: WorkerStatus) -> bool:
     )
 
 
-def _enough(need: Need, worker: WorkerStatus, idle: list[Victim]) -> list[Victim]:
+def _enough(
+    need: Need, worker: WorkerStatus, idle: list[Victim], here: Mapping[InstanceId, Pool]
+) -> list[Victim]:
     """The first of them that together leave room for it; none where all of them do not."""
     if not could_take(need, worker):
         return []
     free_mib, free_vcpus = worker.free_memory_mib, worker.free_vcpus + VCPU_TOLERANCE
+    lacking_bytes = 0
+    if need.code_sha256 not in worker.warm_code:
+        lacking_bytes = max(0, need.disk_mib - worker.free_disk_mib) << 20
+    users = (
+        Counter(code for pool in here.values() for code in _code_of(pool)) if lacking_bytes else {}
+    )
     for count, victim in enumerate(idle, 1):
         free_mib += victim.pool.version.memory_mib
         free_vcpus += victim.pool.version.vcpus
-        if free_mib >= need.memory_mib and free_vcpus >= need.vcpus:
+        if lacking_bytes > 0:
+            for code in _code_of(victim.pool):
+                users[code] -= 1
+                lacking_bytes -= 0 if users[code] else code.unpacked_bytes
+        if free_mib >= need.memory_mib and free_vcpus >= need.vcpus and lacking_bytes <= 0:
             return idle[:count]
     return []
+
+
+def _code_of(pool: Pool) -> tuple[CodeRef, ...]:
+    """What an instance keeps on the disk, with all others that use it."""
+    return (pool.version.code, *(layer.code for layer in pool.version.layers))

@@ -17,6 +17,8 @@ class Member:
     id: InstanceId
     provisioned: bool
     """Counts towards provisioned concurrency: never expires, is never evicted."""
+    since: float
+    """When it came up."""
     state: InstanceState = InstanceState.STARTING
     running: int = 0
     """Requests that it has."""
@@ -143,9 +145,9 @@ class Members:
 
     # ------------------------------------------------------------ coming and going
 
-    def add(self, instance: InstanceId, *, provisioned: bool) -> Member:
+    def add(self, instance: InstanceId, now: float, *, provisioned: bool) -> Member:
         """One has come up."""
-        member = self._members[instance] = Member(instance, provisioned)
+        member = self._members[instance] = Member(instance, provisioned, now)
         self.staying += 1
         self.provisioned += provisioned
         self.rests(member)

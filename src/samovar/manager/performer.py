@@ -161,7 +161,7 @@ class Performer:
     def _gone(self, instance: InstanceId) -> None:
         pool = self.instances.gone(instance)
         if pool is not None:
-            self.perform(pool, pool.lost(instance))
+            self.perform(pool, pool.lost(instance, self._monotonic()))
             self._room_came_free()
 
     # ------------------------------------------------------------ room

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
 from samovar.manager.keep_alive import Ages, KeepAlive
 from samovar.manager.members import Member, Members
-from samovar.manager.targets import AT_ONCE, Targets
+from samovar.manager.targets import AT_ONCE, ENDED_EARLY, YOUNG_S, Targets
 from samovar.model.function import FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import ColdCause
@@ -161,8 +161,8 @@ class Pool:
         self._count_start(cause, -1)
         self.blocked = False
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
-            self.targets.succeeded()
-        member = self.members.add(instance, provisioned=cause is ColdCause.PROVISIONED)
+            self.targets.succeeded(now)
+        member = self.members.add(instance, now, provisioned=cause is ColdCause.PROVISIONED)
         until = self._predicted_until if cause is ColdCause.PREDICTED else None
         actions = [*self._assign(), *self._rest(member, now, until)]
         if surplus := self._give_up_surplus():
@@ -179,10 +179,8 @@ class Pool:
             if self.tickets:
                 ticket, _ = self.tickets.popitem(last=False)
                 actions.append(Reject(ticket, error))
-        elif cause is not ColdCause.PREDICTED and not self._resting:
-            self.targets.failed(error, now)
-            self._resting = True
-            self.due = min(self.due, self.targets.retry_at)
+        elif cause is not ColdCause.PREDICTED:
+            self._pause(error, now)
         return actions + self._assign()
 
     def start_blocked(self, cause: ColdCause, *, room: bool = False) -> None:
@@ -221,13 +219,16 @@ class Pool:
         rested = NOTHING if member.running else self._rest(member, now)
         return [*actions, *rested] if actions else rested
 
-    def lost(self, instance: InstanceId) -> Sequence[Action]:
+    def lost(self, instance: InstanceId, now: float) -> Sequence[Action]:
         """An instance ended by itself, or has been stopped: nothing of it is left."""
         member = self.members.get(instance)
         if member is None:
             return NOTHING
         if not member.leaving:
             self._last_end = ColdCause.REPLACED
+            young = not member.running and now - member.since < YOUNG_S
+            if young and self.targets.scale != NOTHING_ASKED:
+                self._pause(ENDED_EARLY, now)
         self.members.remove(member)
         return self._assign()
 
@@ -340,6 +341,13 @@ class Pool:
             while (lacking := self._lacking()) and self._has_place():
                 actions.append(self._start(lacking))
         return actions
+
+    def _pause(self, why: Exception | str, now: float) -> None:
+        """What is asked for has failed: it is tried again later."""
+        if not self._resting:
+            self.targets.failed(why, now)
+            self._resting = True
+            self.due = min(self.due, self.targets.retry_at)
 
     def _lacking(self) -> ColdCause | None:
         """What is asked for and neither there nor under way."""
