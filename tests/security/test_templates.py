@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from samovar.model.errors import PlatformError
+from samovar.model.isolation import Layer
 from tests.contract.sandbox_client import Client, spec
 from tests.security.conftest import Attempts
 from tests.traces import traces_of
@@ -23,6 +26,7 @@ names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 answer = [any(int(status[name], 16) for name in names), status["NoNewPrivs"].strip(),
           status["Seccomp"].strip(), os.getuid() == 0]
 """
+HAS_AUTOGROUPS = Path("/proc/self/autogroup").exists()
 NO_POWERS = [False, "1", "2", False]
 
 
@@ -142,6 +146,124 @@ for line in list(open("/proc/self/maps")):
         assert refused.message
 
 
+FIND_SPACE = """
+import ctypes
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+for line in list(open("/proc/self/maps")):
+    first, past = (int(at, 16) for at in line.split()[0].split("-"))
+    if line.split()[1] == "r-xp" and past - first == 4096 and len(line.split()) == 5:
+        space = first
+"""
+
+
+@pytest.mark.parametrize("ending", ["\\r", "\\x0b", "\\x85", "\\u2028"])
+async def test_a_file_name_does_not_pass_for_a_mapping(attempts: Attempts, ending: str) -> None:
+    """A line about private memory, below which the runner would be written into shared pages."""
+    init = f"""{FIND_SPACE}
+name = "/tmp/x{ending}%x-%x rw-p 00000000 00:00 0" % (space, space + 65536)
+write(name, "x" * 4096)
+fd = os.open(name, os.O_RDONLY)
+assert libc.mmap(0x10000000, 4096, 1, 0x12, fd, 0) == 0x10000000
+shared = os.memfd_create("m")
+os.ftruncate(shared, 65536)
+assert libc.mmap(space, 65536, 5, 0x11, shared, 0) == space
+os.close(shared)
+"""
+    with pytest.raises(PlatformError, match="shared between processes"):
+        async with forks_of(attempts, init):
+            pass
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        "libc.mmap(None, 1 << 36, 1, 0x4021, -1, 0)",
+        "libc.mmap(None, 1 << 36, 0, 0x4021, -1, 0)",
+        "libc.mmap(None, 1 << 36, 1, 0x4002, read_only, 0)",
+        "libc.mmap(None, 1 << 36, 1, 0x4001, read_only, 0)",
+    ],
+    ids=["readable", "without access", "private, of a hole", "read only, of a hole"],
+)
+async def test_forks_leave_no_memory_behind_in_their_template(
+    attempts: Attempts, area: str
+) -> None:
+    """What one fork fills or only reads there is there for the next, and on nobody's account."""
+    init = f"""{FIND_SPACE}
+file = os.memfd_create("hole")
+os.ftruncate(file, 1 << 36)
+read_only = os.open(f"/proc/self/fd/{{file}}", os.O_RDONLY)
+os.close(file)
+area = {area}
+assert area != ctypes.c_void_p(-1).value
+os.close(read_only)
+"""
+    with pytest.raises(PlatformError, match="shared between processes"):
+        async with forks_of(attempts, init):
+            pass
+
+
+async def test_a_template_opens_no_way_into_its_memory_that_others_could_use(
+    attempts: Attempts,
+) -> None:
+    """It would be one into the holder's, whoever had it. Where there is no Landlock, instances
+    must have nothing to send it over (`Ground.no_templates`)."""
+    async with attempts.instance(is_template=True) as template:
+        script = "answer = attempt(os.open, '/proc/self/mem', os.O_RDWR)"
+        assert await template.run(script) == "EACCES"
+
+
+async def test_a_file_that_is_only_read_is_no_shared_memory(attempts: Attempts) -> None:
+    init = """
+import mmap
+file = open(os.__file__)
+kept = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+file.close()
+"""
+    async with forks_of(attempts, init) as [fork]:
+        assert await fork.run("answer = b'import' in kept[:]")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["cd80", "0f0b", "b8e70000000f05", "31ffb8690000000f05b8e70000000f05"],
+    ids=["a 32-bit call", "no instruction", "exit", "setuid and exit"],
+)
+async def test_what_stands_where_the_holder_goes_on_gets_no_call_of_its_own(
+    attempts: Attempts, code: str
+) -> None:
+    """The platform's first calls in a holder begin at an instruction that init can replace."""
+    init = f"""{FIND_SPACE}
+at = ctypes.cast(libc.syscall, ctypes.c_void_p).value
+at += ctypes.string_at(at, 64).index(bytes.fromhex("0f05"))
+assert libc.mprotect(at & -4096, 8192, 7) == 0
+code = bytes.fromhex("{code}")
+ctypes.memmove(at, code, len(code))
+"""
+    try:
+        async with forks_of(attempts, init) as [fork]:
+            assert await fork.run(POWERS) == NO_POWERS
+    except PlatformError as refused:
+        assert "has changed" in refused.message
+
+
+async def test_forks_are_as_nice_as_other_instances(attempts: Attempts) -> None:
+    without = frozenset({Layer.CPU})
+    sandbox = await attempts.sandbox(without)
+    if sandbox.snapshots or not HAS_AUTOGROUPS:
+        pytest.skip(sandbox.snapshots or "this kernel has no autogroups")
+    async with attempts.instance(without, is_template=True) as template:
+        await template.run("answer = None")
+        await template.instance.freeze()
+        fork = await sandbox.start(spec(attempts.code, template=template.instance.id))
+        try:
+            seen = await Client(fork).run("answer = open('/proc/self/autogroup').read()")
+            assert seen.split()[-1] == "5"
+        finally:
+            await fork.stop()
+
+
 async def test_a_signal_handler_of_a_template_runs_nowhere_but_in_its_forks(
     attempts: Attempts,
 ) -> None:
@@ -198,6 +320,38 @@ async def test_a_fork_cannot_send_with_anothers_address(attempts: Attempts) -> N
         assert await fork.run(raw) == "EPERM"
         packet = "answer = attempt(socket.socket, socket.AF_PACKET, socket.SOCK_RAW)"
         assert await fork.run(packet) == "EAFNOSUPPORT"
+
+
+async def test_a_fork_for_which_there_are_no_descriptors_fails_alone(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Wherever it is that they run out."""
+    base = tmp_path_factory.mktemp("few")
+    own = Attempts(base)
+    base.chmod(0o755)
+    base.parent.chmod(0o755)
+    try:
+        sandbox = await own.sandbox()
+        if sandbox.snapshots:
+            pytest.skip(sandbox.snapshots)
+        async with own.instance(is_template=True) as template, contextlib.AsyncExitStack() as ends:
+            await template.run("answer = None")
+            await template.instance.freeze()
+            supervisor = sandbox.supervisor_pid
+            assert supervisor
+            usual = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+            highest = max(int(fd) for fd in os.listdir(f"/proc/{supervisor}/fd"))
+            for more in [*range(1, 30), None]:
+                soft = usual[0] if more is None else highest + more
+                resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (soft, usual[1]))
+                fork = await sandbox.start(spec(own.code, template=template.instance.id))
+                ends.push_async_callback(fork.stop)
+                with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
+                    await Client(fork).run("answer = 1")
+                assert sandbox.supervisor_pid == supervisor
+            assert await Client(fork).run("answer = 2") == 2
+    finally:
+        await own.close()
 
 
 async def test_nothing_of_templates_and_forks_outlives_the_supervisor(

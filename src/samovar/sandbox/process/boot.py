@@ -103,7 +103,7 @@ def _serve(driver: Link, settings: Message, ground: Ground) -> None:
             "ev": "open",
             "layers": sorted(ground.layers),
             "unusable": dict(ground.unusable),
-            "snapshots": layers.trial(ptrace.try_out),
+            "snapshots": layers.trial(ptrace.try_out) or ground.no_templates,
             "knows_peers": ground.knows_its_peers,
             "missing": {str(layer): reason for layer, reason in ground.missing.items()},
             "meters": list(meters),

@@ -2,7 +2,7 @@
 
 How this works. A template's memory is a function's: nothing in it is to be trusted, and nothing of
 it may run with privileges. What isolates a fork of it is a *runner*, some thirty instructions in
-two mappings that the function cannot touch any more (`template`): it receives a `CallList` over a
+two mappings that nobody else has (`space_anew`): it receives a `CallList` over a
 socket, and makes one call after the other.
 
     runner's code  │ its data: message header, failure, result, registers to go on with │ the list
@@ -21,7 +21,8 @@ import struct
 from dataclasses import dataclass
 
 from samovar.sandbox.process.holder import PAGE_BYTES, SPACE_BYTES
-from samovar.sandbox.process.ptrace import FLOATING_BYTES, Thread
+from samovar.sandbox.process.injection import InjectedCall
+from samovar.sandbox.process.ptrace import FLOATING_BYTES, NO_CALL, Thread
 
 _DATA, _LIST = PAGE_BYTES, 2 * PAGE_BYTES
 MAX_LIST_BYTES = SPACE_BYTES - _LIST
@@ -71,6 +72,7 @@ _CODE = bytes.fromhex(
 )
 _RUN_AT = 0x27
 _END = -1
+_MMAP = 9
 _CALL = struct.Struct("=9q")
 _MOST_CALLS = 160
 _DATA_AT = _MOST_CALLS * _CALL.size
@@ -142,9 +144,13 @@ class CallList:
         place = index + 1 if mark == NEXT else self._places.get(mark.name, len(self._calls))
         return self._base + place * _CALL.size
 
-    def call_at(self, address: int) -> int:
-        """Which call, by its index, is at an address."""
-        return (address - self._base) // _CALL.size
+    def reason(self, failure: bytes) -> str:
+        """Of what a runner tells as `FAILURE`: the number of the call and its error."""
+        address, result = FAILURE.unpack(failure)
+        index = (address - self._base) // _CALL.size
+        known = 0 <= index < len(self._calls)
+        number = self._calls[index][0] if known else "?"
+        return f"system call {number}: {os.strerror(-result)}"
 
 
 def message_header(calls: CallList, buffer_bytes: int, control_bytes: int) -> int:
@@ -155,6 +161,21 @@ def message_header(calls: CallList, buffer_bytes: int, control_bytes: int) -> in
 
 
 # ---------------------------------------------------------------- the runner
+
+
+def space_anew(space: int) -> list[InjectedCall]:
+    """What maps the runner's space over whatever is there, so that it is nobody else's, and no
+    advice that the function has given to the kernel about it holds any more."""
+    read, write, execute = 1, 2, 4
+    private_fixed_anonymous = 0x2 | 0x10 | 0x20
+    parts = (
+        (space, PAGE_BYTES, read | execute),
+        (space + PAGE_BYTES, SPACE_BYTES - PAGE_BYTES, read | write),
+    )
+    return [
+        InjectedCall(_MMAP, (at, size, may, private_fixed_anonymous, (1 << 64) - 1, 0), at)
+        for at, size, may in parts
+    ]
 
 
 def place_runner(memory_fd: int, space: int, thread: Thread, first: CallList) -> dict[str, int]:
@@ -174,7 +195,7 @@ def place_runner(memory_fd: int, space: int, thread: Thread, first: CallList) ->
         if os.pwrite(memory_fd, text, space + offset) != len(text):
             raise OSError(errno.EFAULT, "its memory cannot be written")
     return {
-        "orig_rax": _NO_CALL,
+        "orig_rax": NO_CALL,
         "rip": space + _RUN_AT,
         "rbx": space + _LIST,
         "r12": data_at,
@@ -197,7 +218,6 @@ FAILURE = struct.Struct("=Qq")
 """The address of a call, and minus its errno."""
 RESULT = struct.Struct("=q")
 
-_NO_CALL = 0xFFFFFFFFFFFFFFFF
 _INTERRUPTS_ON = 0x202
 _RETURN_ADDRESS_BYTES = 8
 _UC_FLAGS = 0x6

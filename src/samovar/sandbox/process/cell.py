@@ -80,6 +80,15 @@ class Cell:
                 return int(os.pread(cgroup.meters["peak"], 64, 0))
         return self.end.peak_memory_bytes if self.end else 0
 
+    def count_others(self, holder_pid: int) -> int:
+        """How many processes it has besides its first one and a template's holder."""
+        if self.resources.cgroup:
+            return len(self.resources.cgroup.processes() - {self.pid, holder_pid})
+        children_of = f"/proc/{self.pid}/task/{self.pid}/children"
+        with contextlib.suppress(OSError), open(children_of) as file:
+            return len(file.read().split())
+        return 0
+
     def open_mounts(self) -> None:
         """Keep a way into its mount namespace, for `install`."""
         self.mount_ns_fd = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

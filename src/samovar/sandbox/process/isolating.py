@@ -33,10 +33,9 @@ from samovar.sandbox.process.call_list import (
     message_header,
     result_at,
 )
-from samovar.sandbox.process.holder import PAGE_BYTES, SPACE_BYTES
 
 _WRITE, _CLOSE, _SENDTO, _RECVMSG, _CLONE = 1, 3, 44, 47, 56
-_MPROTECT, _MADVISE, _RT_SIGRETURN = 10, 28, 15
+_RT_SIGRETURN = 15
 _SETSID, _SETGROUPS, _SETRESUID, _SETRESGID, _CAPSET = 112, 116, 117, 119, 126
 _PRCTL, _MOUNT, _SETHOSTNAME, _EXIT_GROUP, _OPENAT = 157, 165, 170, 231, 257
 _UMOUNT2, _UNSHARE, _DUP3, _PRLIMIT64, _SETNS = 166, 272, 292, 302, 308
@@ -45,8 +44,6 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 
 _AT_FDCWD = -100
 _MSG_NOSIGNAL = 0x4000
-_MADV_DOFORK, _MADV_KEEPONFORK = 11, 19
-_PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _LAST_FD = 0xFFFFFFFF
 _SET_MODE_FILTER = 1
 _RULE_PATH_BENEATH = 1
@@ -75,14 +72,8 @@ class Bounds:
 
 
 def settle(space: int, forge_fd: int) -> CallList:
-    """The first list of a runner: its mappings and its descriptors become what forks count on."""
+    """The first list of a runner: its descriptors become what forks count on."""
     calls = CallList(space)
-    # Whatever the function has done to them: they are to be in every fork as they are here.
-    for advice in (_MADV_DOFORK, _MADV_KEEPONFORK):
-        calls.call(_MADVISE, space, SPACE_BYTES, advice)
-    calls.call(_MPROTECT, space, PAGE_BYTES, _PROT_READ | _PROT_EXEC)
-    rest = SPACE_BYTES - PAGE_BYTES
-    calls.call(_MPROTECT, space + PAGE_BYTES, rest, _PROT_READ | _PROT_WRITE)
     if forge_fd != RUNNER_FD:
         calls.call(_DUP3, forge_fd, RUNNER_FD, os.O_CLOEXEC)
     calls.call(_CLOSE_RANGE, RUNNER_FD + 1, _LAST_FD, 0)
@@ -152,6 +143,8 @@ def fork(isolation: blank.Isolation, place: Place, fds: Fds, uid: int, mark: int
     calls.call(_DUP3, fds.free, 0, 0)
     calls.call(_CLOSE, fds.free)
     calls.call(_SETSID)
+    if not isolation.own_cpu_time:
+        _be_nice(calls, fds.free)
     _limit(calls, isolation, place, mark)
     _drop_privileges(calls, isolation, uid)
     calls.call(_PRCTL, sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -189,6 +182,15 @@ def _mount(calls: CallList, isolation: blank.Isolation) -> None:
         calls.call(_MOUNT, *texts[:3], flags, texts[3])
     if isolation.user_namespace:
         calls.call(_UMOUNT2, rootfs.WITNESS_PROC.encode() + b"\0", sys_.MNT_DETACH)
+
+
+def _be_nice(calls: CallList, free_fd: int) -> None:
+    """As `blank`: of the session, where there is such a thing."""
+    nice = str(blank.NICENESS).encode()
+    path = b"/proc/self/autogroup\0"
+    calls.call(_OPENAT, _AT_FDCWD, path, os.O_WRONLY | os.O_CLOEXEC, on_error=NEXT)
+    calls.call(_WRITE, free_fd, nice, len(nice), on_error=NEXT)
+    calls.call(_CLOSE, free_fd, on_error=NEXT)
 
 
 def _limit(calls: CallList, isolation: blank.Isolation, place: Place, mark: int) -> None:

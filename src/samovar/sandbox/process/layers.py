@@ -52,6 +52,24 @@ class Ground:
             return True
         return self.own_proc or Layer.MOUNTS not in self.layers
 
+    @property
+    def no_templates(self) -> str | None:
+        """Why no holder of a template (`holder`) would be safe from its function.
+
+        A process of the function that outlives the instance has the holder's memory. So has
+        whoever gets a descriptor of the instance's /proc/self/mem, over a socket in a network or
+        a file system that instances share; Landlock lets none be opened. Without any layer there
+        is nothing to be safe from."""
+        lacking = [Layer.PROCESSES] if Layer.PROCESSES not in self.layers else []
+        if Layer.LANDLOCK not in self.layers:
+            lacking += [
+                layer for layer in (Layer.NETWORK, Layer.MOUNTS) if layer not in self.layers
+            ]
+        if not self.layers or not lacking:
+            return None
+        why = self.missing.get(lacking[0], "it is missing")
+        return f"a template's memory could be reached without the layer {lacking[0]!s} ({why})"
+
 
 def survey(
     *, name: str, runtimes: Mapping[str, Sequence[str]], uid: int, disabled: frozenset[Layer]

@@ -110,3 +110,15 @@ def close_all(fds: Sequence[int]) -> None:
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected ends."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def duplicates(fds: list[int]) -> list[int]:
+    """Raises `OSError`; none is left then."""
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))
+    except OSError:
+        close_all(made)
+        raise
+    return made

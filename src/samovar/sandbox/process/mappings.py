@@ -1,50 +1,57 @@
-"""What is mapped into a process's memory, as proc(5) tells of it."""
+"""What is mapped into a process's memory, as proc(5) tells of it.
+
+The kernel writes a line for each mapping, and in names escapes "\\n" and nothing else: they are
+read as bytes, of which "\\n" alone ends a line."""
 
 from __future__ import annotations
 
 import errno
-import re
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (....) \S+ \S+ (\d+) *(.*)")
-_MOST = 10_000
-"""numpy, pandas and scipy together make some 1,500."""
-
-
-class _Mapping(NamedTuple):
-    first: int
-    past: int
-    permissions: str
-    inode: int
-    name: str
-
-
-def are_private(pid: int, first: int, past: int) -> bool:
-    """Whether all from `first` up to `past` is memory of its own. Raises `OSError`."""
-    at = first
-    for mapping in _mappings(pid):
-        if mapping.first <= at < min(mapping.past, past):
-            if mapping.permissions[3] != "p" or mapping.inode:
-                return False
-            at = mapping.past
-    return at >= past
+_MOST_LINES = 300_000
+"""numpy, pandas and scipy together make some 1,500 mappings; each has up to 30 lines."""
+_MAY_BE_WRITTEN_BY_ALL = b"sh"
+"""VM_SHARED: not of a mapping of what was opened to be read, whoever else may have that."""
 
 
 def shared(pid: int) -> str | None:
-    """A mapping that it can write to and others see: its name. Raises `OSError`."""
-    for mapping in _mappings(pid):
-        if mapping.permissions[3] == "s" and mapping.permissions[1] == "w":
-            return mapping.name or "a mapping without a name"
+    """A mapping through which what one process writes, or only has to be there, is there for
+    others too, now or after an mprotect(2): its name. Raises `OSError`."""
+    nameless = _nameless_device()
+    held = b""
+    for line in _lines(pid):
+        first, *rest = line.split(maxsplit=5)
+        if not first.endswith(b":"):
+            # Address, permissions, offset, device, inode, name. A file that has no name anywhere,
+            # and no limit, takes memory where it had none even when it is only read.
+            held = line
+            if rest[2] == nameless:
+                return _name(held)
+        elif first == b"VmFlags:" and _MAY_BE_WRITTEN_BY_ALL in line.split():
+            return _name(held)
     return None
 
 
-def _mappings(pid: int) -> Iterator[_Mapping]:
+def _name(line: bytes) -> str:
+    words = line.split(maxsplit=5)
+    return words[5].decode(errors="replace") if len(words) > 5 else "a mapping without a name"
+
+
+def _nameless_device() -> bytes:
+    """The one of memfd_create(2), shmget(2) and anonymous memory that is shared."""
+    fd = os.memfd_create("")
+    try:
+        device = os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+    return b"%02x:%02x" % (os.major(device), os.minor(device))
+
+
+def _lines(pid: int) -> Iterator[bytes]:
     """Raises `OSError` for a process that keeps us busy with more than honest ones have."""
-    with open(f"/proc/{pid}/maps", errors="replace") as file:
+    with open(f"/proc/{pid}/smaps", "rb") as file:
         for number, line in enumerate(file):
-            if number == _MOST:
-                raise OSError(errno.E2BIG, f"its memory has more than {_MOST} mappings")
-            if found := _MAPPING.match(line):
-                first, past, permissions, inode, name = found.groups()
-                yield _Mapping(int(first, 16), int(past, 16), permissions, int(inode), name.strip())
+            if number == _MOST_LINES:
+                raise OSError(errno.E2BIG, "its memory has too many mappings")
+            yield line.rstrip(b"\n")

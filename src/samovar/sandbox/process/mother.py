@@ -49,7 +49,11 @@ class Mother(Protocol):
         """Come up, if she is not up or coming: `on_up` or `on_mother_end` follows."""
 
     def fork(self, seq: int, cell: Cell, theirs: socket.socket) -> None:
-        """Fork a cell, whose end of its control socket is `theirs`: `on_fork` follows."""
+        """Fork a cell, whose end of its control socket is `theirs`: `on_fork` follows. Raises
+        `OSError` or `ValueError` where that cannot even be asked for."""
+
+    def reason(self, word: bytes) -> str:
+        """What a cell that could not be isolated has said of that; empty if nothing."""
 
     def close(self) -> None:
         """End. Nothing more is told."""
@@ -111,6 +115,10 @@ class ZygoteMother:
     def fork(self, seq: int, cell: Cell, theirs: socket.socket) -> None:
         """See `Mother`."""
         self._send(seq, *request(cell, theirs.fileno()))
+
+    def reason(self, word: bytes) -> str:
+        """See `Mother`."""
+        return word.decode(errors="replace")
 
     def hold(self, message: Message, fds: list[int], then: OnHolder) -> None:
         """Fork a holder (`holder`), as soon as possible. The descriptors are closed then."""

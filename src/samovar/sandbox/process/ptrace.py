@@ -16,12 +16,15 @@ import struct
 import sys
 from dataclasses import dataclass
 
-_CONT, _DETACH = 7, 17
+_CONT, _DETACH, _SYSCALL = 7, 17, 24
 _GETEVENTMSG, _GETREGSET, _SETREGSET = 0x4201, 0x4204, 0x4205
 _SEIZE, _INTERRUPT = 0x4206, 0x4207
 _GETSIGMASK, _SETSIGMASK = 0x420A, 0x420B
-_GET_RSEQ_CONFIGURATION = 0x420F
-_O_TRACECLONE, _O_EXITKILL = 0x8, 0x100000
+_GET_SYSCALL_INFO, _GET_RSEQ_CONFIGURATION = 0x420E, 0x420F
+_O_TRACESYSGOOD, _O_TRACECLONE, _O_EXITKILL = 0x1, 0x8, 0x100000
+_CALL_STOP = signal.SIGTRAP | 0x80
+_ENTRY, _EXIT = 1, 2
+_AUDIT_ARCH_X86_64 = 0xC000003E
 _EVENT_CLONE = 3
 _NT_PRSTATUS, _NT_PRFPREG = 1, 2
 
@@ -36,8 +39,10 @@ FLOATING_BYTES = 512
 
 _RESTARTED = {-512, -513, -514}
 """ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND: a call that a stop has broken into begins anew."""
-_SYSCALL_BYTES = 2
-_NO_CALL = 0xFFFFFFFFFFFFFFFF
+SYSCALL_BYTES = 2
+"""Of the instruction."""
+NO_CALL = 0xFFFFFFFFFFFFFFFF
+"""In orig_rax."""
 
 NOT_HERE = (
     None
@@ -70,7 +75,8 @@ def _ptrace(request: int, pid: int, address: int | None = None, data: object = N
 def seize(pid: int, *, hold_at_clone: bool = False) -> None:
     """Be told of a child's stops. With `hold_at_clone`, it stops where it makes another process,
     which begins stopped, and is killed when we end. Raises `OSError`."""
-    _ptrace(_SEIZE, pid, 0, _O_TRACECLONE | _O_EXITKILL if hold_at_clone else 0)
+    options = _O_TRACESYSGOOD | _O_TRACECLONE | _O_EXITKILL
+    _ptrace(_SEIZE, pid, 0, options if hold_at_clone else 0)
 
 
 def interrupt(pid: int) -> None:
@@ -87,6 +93,25 @@ def resume(pid: int) -> None:
 def release(pid: int) -> None:
     """Let a stopped one run, and be nobody's. Raises `OSError`."""
     _ptrace(_DETACH, pid)
+
+
+def run_to_call(pid: int) -> None:
+    """Let a stopped one run to the end of the call that it is in, or to the entry of its next one,
+    where it stops. Raises `OSError`."""
+    _ptrace(_SYSCALL, pid)
+
+
+def is_entry(pid: int, status: int) -> bool:
+    """Whether one that has stopped with this status is at the entry of a 64-bit call; False: it is
+    at the end of a call. Raises `OSError` for all else that it may have stopped for."""
+    information = ctypes.create_string_buffer(88)
+    if status >> 8 == _CALL_STOP:
+        size = ctypes.sizeof(information)
+        _ptrace(_GET_SYSCALL_INFO, pid, size, ctypes.addressof(information))  # since Linux 5.3
+    kind, architecture = struct.unpack_from("=BxxxI", information)
+    if kind not in (_ENTRY, _EXIT) or architecture != _AUDIT_ARCH_X86_64:
+        raise OSError(errno.EPROTO, "the function has changed how its memory would go on")
+    return bool(kind == _ENTRY)
 
 
 def is_clone_stop(status: int) -> bool:
@@ -149,10 +174,10 @@ def thread(pid: int) -> Thread:
     `OSError`."""
     values = registers(pid)
     result = values["rax"] - (1 << 64) if values["rax"] >> 63 else values["rax"]
-    if values["orig_rax"] != _NO_CALL and result in _RESTARTED:
+    if values["orig_rax"] != NO_CALL and result in _RESTARTED:
         values["rax"] = values["orig_rax"]
-        values["rip"] -= _SYSCALL_BYTES
-    values["orig_rax"] = _NO_CALL
+        values["rip"] -= SYSCALL_BYTES
+    values["orig_rax"] = NO_CALL
     mask = ctypes.c_uint64(0)
     _ptrace(_GETSIGMASK, pid, 8, ctypes.addressof(mask))
     return Thread(values, _get_set(pid, _NT_PRFPREG, FLOATING_BYTES), mask.value)

@@ -215,7 +215,11 @@ class Runtime:
         self._keeper.expect(cell, self)
         self._loop.watch(ours.fileno(), lambda: self._on_word(cell))
         with theirs:
-            self._mother.fork(self._seq, cell, theirs)
+            try:
+                self._mother.fork(self._seq, cell, theirs)
+            except (OSError, ValueError) as error:
+                cell.failure = f"no room for an instance: {error}"
+                self._keeper.abandon(cell, self)
         return True
 
     def on_fork(self, seq: int, pid: int, failure: str) -> None:
@@ -243,7 +247,7 @@ class Runtime:
             cell.ready = True
             self._born(seq, cell)
         else:
-            cell.failure = word.decode(errors="replace") or "the blank died"
+            cell.failure = self._mother.reason(word) or "the blank died"
             cell.kill()  # and `lost` when it has been reaped
 
     def _forget_birth(self, cell: Cell) -> bool:

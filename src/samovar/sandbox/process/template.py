@@ -7,8 +7,9 @@ executing anything. When the init is over the template is *frozen*:
     1. The instance is stopped, and what it would go on with is read: its registers.
     2. It is killed, with all that it may have started. From now on nobody but the holder has this
        memory, and nothing in it runs any more.
-    3. The *runner* is written into memory that has been the holder's own from the start, and the
-       holder is let go there. It makes the system calls that it is sent, and nothing else.
+    3. Where the holder has kept room for it, memory is mapped anew (`injection`), the *runner* is
+       written there, and the holder is let go. It makes the system calls that it is sent, and
+       nothing else.
 
 For each fork it is sent a list of calls (`isolating`): clone, then in the fork those by which any
 instance is isolated, and last rt_sigreturn(2), which goes on with the registers of the instance
@@ -16,9 +17,9 @@ that was. So user code runs with privileges nowhere, a fork has every layer that
 with a user, namespaces and limits of its own, and there are no user namespaces in it.
 
 What a function could do to its memory before it was frozen is in vain: the holder's signal handlers
-are its own and blocked, its restartable sequences are gone (rseq(2) would have it jump), its
-mappings are looked at and then set right (`isolating.settle`). What it has written there, forks
-find; that is what they are for.
+are its own and blocked, its restartable sequences are gone (rseq(2) would have it jump), and what
+it has put in the runner's place is mapped over. What it has written elsewhere, forks find; that is
+what they are for.
 """
 
 from __future__ import annotations
@@ -31,20 +32,22 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from samovar.sandbox.process import blank, children, isolating, link, mappings, mother, ptrace
-from samovar.sandbox.process.call_list import FAILURE, RESULT, place_runner
+from samovar.sandbox.process import blank, children, isolating, link, mother, ptrace
+from samovar.sandbox.process.call_list import FAILURE, RESULT, CallList
 from samovar.sandbox.process.cell import Cell, Start
 from samovar.sandbox.process.children import Children, End
 from samovar.sandbox.process.event_loop import EventLoop
-from samovar.sandbox.process.holder import SPACE_BYTES
 from samovar.sandbox.process.isolating import Fds, Place
 from samovar.sandbox.process.mother import Brood, ZygoteMother
 from samovar.sandbox.process.resources import ResourcePool
+from samovar.sandbox.process.runner_start import RunnerStart
 from samovar.sandbox.process.runtime import Keeper
 
 _FREEZE_LIMIT_S = 10.0
-_BOUNDLESS_BYTES = 1 << 50
-"""The page tables of forks count as memory of who made them."""
+_FORKS_BYTES = 512 << 20
+"""What a holder may have besides the template's memory: page tables and mappings of forks count as
+memory of who made them. An honest fork has less than a MiB; what the function can make of them by
+a page here and a page there is to end its template before it is other functions' memory."""
 
 Done = Callable[[str | None], None]
 """Called with why not, or with None."""
@@ -93,6 +96,7 @@ class Template:
         """Whether the instance has ended, and the holder alone is left."""
         self._queue: deque[tuple[int, bytes, list[int]]] = deque()
         """Forks that are wanted; the first of them is under way."""
+        self._newest: CallList | None = None
 
     # ------------------------------------------------------------ its instance
 
@@ -106,11 +110,14 @@ class Template:
             self._keeper.fail(self.start, f"no room for a template: {error}")
             return
         self._keeper.expect(self.cell, self)
-        with theirs, their_forge:
-            message, fds = mother.request(self.cell, theirs.fileno(), their_forge.fileno())
-            self._zygote.hold(message, [os.dup(fd) for fd in fds], self._on_holder)
         self._loop.watch(self.cell.control.fileno(), self._on_word)
         self._loop.watch(self._forge.fileno(), self._on_forge)
+        with theirs, their_forge:
+            message, fds = mother.request(self.cell, theirs.fileno(), their_forge.fileno())
+            try:
+                self._zygote.hold(message, link.duplicates(fds), self._on_holder)
+            except OSError as error:
+                self._give_up(f"no room for a template: {error}")
 
     def lost(self, cell: Cell) -> None:
         """See `Owner`."""
@@ -247,16 +254,13 @@ class Template:
         """Why no fork of it could be like it, for honest functions: nothing else depends on it."""
         try:
             threads = len(os.listdir(f"/proc/{cell.pid}/task"))
-            shared = mappings.shared(cell.pid)
         except OSError as error:
             return f"it cannot be looked at: {error.strerror}"
-        others = _others(cell, self._holder_pid)
+        others = cell.count_others(self._holder_pid)
         if threads > 1:
             return f"{threads - 1} threads of the function were still running after its init"
         if others:
             return f"{others} processes of the function were still running after its init"
-        if shared:
-            return f"the function holds memory that is shared between processes: {shared}"
         return None
 
     def _on_instance_stop(self, pid: int) -> None:
@@ -270,29 +274,22 @@ class Template:
         self.cell.kill()  # then comes `keep`
 
     def _launch(self) -> None:
-        """Let the holder go, as the runner."""
-        pid = self._holder_pid
+        """The instance has ended: let the holder go, as the runner."""
         assert self.cell
         assert self._place
         assert self._thread
-        space = self._place.space
         try:
             if self.cell.resources.cgroup:
-                self.cell.resources.cgroup.set_memory(_BOUNDLESS_BYTES)
-            if not mappings.are_private(pid, space, space + SPACE_BYTES):
-                raise OSError("the function has changed what the platform keeps in its memory")
-            first = isolating.settle(space, self._forge_fd)
-            memory_fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                registers = place_runner(memory_fd, space, self._thread, first)
-            finally:
-                os.close(memory_fd)
-            ptrace.block_signals(pid)
-            ptrace.set_registers(pid, ptrace.registers(pid) | registers)
-            ptrace.release(pid)
+                self.cell.resources.cgroup.set_memory(self.start.memory_bytes + _FORKS_BYTES)
+            RunnerStart(
+                self._holder_pid, self._place.space, self._forge_fd, self._thread, self._refuse
+            ).begin(self._children)
         except OSError as error:
-            self._tell_frozen(str(error))
-            children.kill(pid)
+            self._refuse(str(error))
+
+    def _refuse(self, reason: str) -> None:
+        self._tell_frozen(reason)
+        children.kill(self._holder_pid)
 
     def _expire(self) -> None:
         if self._freezing:
@@ -334,8 +331,7 @@ class Template:
         if len(word) == RESULT.size:
             self._brood.on_fork(seq, RESULT.unpack(word)[0], "")
         else:
-            reason = os.strerror(-FAILURE.unpack(word)[1]) if len(word) == FAILURE.size else "?"
-            self._brood.on_fork(seq, 0, f"its template cannot fork: {reason}")
+            self._brood.on_fork(seq, 0, f"its template cannot fork: {self.reason(word)}")
         self._send_next()
 
     def _on_holder_end(self, end: End) -> None:
@@ -373,9 +369,17 @@ class Template:
             message["cgroups"], network=message["network"], reaper=held.reaper is not None
         )
         calls = isolating.fork(self._isolation, self._place, places, held.uid, held.mark)
-        self._queue.append((seq, calls.text(), [os.dup(fd) for fd in fds]))
+        text = calls.text()
+        self._newest = calls
+        self._queue.append((seq, text, link.duplicates(fds)))
         if len(self._queue) == 1:
             self._send_next()
+
+    def reason(self, word: bytes) -> str:
+        """See `Mother`. All lists of a template have the same calls."""
+        if len(word) == FAILURE.size and self._newest:
+            return self._newest.reason(word)
+        return ""
 
     def _send_next(self) -> None:
         if self._queue and self._forge:
@@ -388,12 +392,3 @@ class Template:
         self.up = False
         if self._holder_pid:
             children.kill(self._holder_pid)
-
-
-def _others(cell: Cell, holder_pid: int) -> int:
-    """How many processes an instance has besides its first one."""
-    if cell.resources.cgroup:
-        return len(cell.resources.cgroup.processes() - {cell.pid, holder_pid})
-    with contextlib.suppress(OSError), open(f"/proc/{cell.pid}/task/{cell.pid}/children") as file:
-        return len(file.read().split())
-    return 0
