@@ -130,6 +130,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
                 # In this order: an event that runs for too long is given back, not ended.
                 drains.create_task(built.events.drain(config.drain_timeout_s))
                 drains.create_task(built.manager.drain(config.drain_timeout_s))
+            built.control.deployments.suspend()
             await built.worker.stop_all()
             await built.logs.close()  # or those who follow them would keep the server
             server.should_exit = True

@@ -25,6 +25,11 @@ SLOW = """
         time.sleep(event)
         return "old"
 """
+STUCK = """
+    import time
+    print("begun", flush=True)
+    time.sleep(900)
+"""
 
 
 def begin(client, name: str, seconds: float) -> tuple[threading.Thread, list]:
@@ -156,6 +161,22 @@ def test_a_drain_is_bounded(tmp_path):
         begun.join(30)
         assert traces.left() == {}
     server.kill()
+
+
+def test_an_init_for_a_snapshot_that_never_ends_holds_up_nothing(tmp_path):
+    flags = (tmp_path / "data", "--no-examples", "--drain-timeout", "0.5")
+    with running(*flags) as server, clients_of(server.endpoint) as make:
+        factory = FunctionFactory(make(), "stuck", server.newest_runtime())
+        settings = {"Timeout": 900, "SnapStart": {"ApplyOn": "PublishedVersions"}, "Publish": True}
+        name = factory(STUCK, **settings)
+        wait_until_printed(server.endpoint, name, b"begun")
+        traces = traces_of(server.pid)
+        assert server.stop() == 0
+        assert traces.left() == {}
+    with running(*flags) as server, clients_of(server.endpoint) as make:
+        told = make().get_function_configuration(FunctionName=name, Qualifier="1")
+        assert told["State"] == "Pending"
+        make().delete_function(FunctionName=name)
 
 
 def _ignore_errors(client, name: str) -> None:

@@ -78,6 +78,13 @@ async def test_what_could_not_be_prepared_has_failed_and_says_why(
         )
 
 
+async def test_what_fails_because_the_server_ends_is_left_to_its_next_life():
+    async with front_door() as door:
+        door.worker.failures.append(NO_CODE)
+        door.deployments.suspend()
+        assert await deployed(door, CREATED) == CREATED
+
+
 PUBLISHED = a_version(version="1", snap_start=True, state=State.PENDING)
 
 

@@ -69,6 +69,27 @@ def test_what_is_promised_within_the_memory_there_is_is_always_kept() -> None:
     assert not pressure.admits(TIGHT, kept, 129)
 
 
+def test_more_in_use_than_is_promised_is_not_kept() -> None:
+    reading = a_reading(960, promised_mib=256)
+    told = pressure.pressure(CRITICAL, reading)
+    assert (told.admits, told.reclaim_mib) == (False, 160)
+    assert pressure.look_again_s(reading) == pytest.approx(pressure.OFTEN_S)
+
+
+def test_what_nobody_tells_of_is_laid_on_nobody() -> None:
+    holders = {"a": (300, 1000), "b": (230, 1000), "others": (200, 3000)}
+    assert ended(a_reading(960), **holders) == []
+    told = [Holder(InstanceId(name), *figures) for name, figures in holders.items()]
+    assert pressure.astray_mib(a_reading(960), told) == 960 - 730 - pressure.SLACK_MIB
+    assert ended(a_reading(1200), **(holders | {"others": (460, 3000)})) == ["a"]
+
+
+def test_where_all_that_is_promised_is_there_nobody_goes_who_is_within_it() -> None:
+    reading = a_reading(970, promised_mib=900)
+    assert ended(reading, whole=(768, 768), other=(132, 132)) == []
+    assert ended(reading, whole=(768, 768), template=(192, 132)) == ["template"]
+
+
 def test_tight_refuses_with_figures_and_asks_for_what_is_idle() -> None:
     told = pressure.pressure(TIGHT, a_reading(870))
     assert (told.admits, told.reclaim_mib) == (False, 70)
@@ -88,9 +109,9 @@ def test_whoever_is_furthest_over_the_fair_share_goes_first() -> None:
 
 
 def test_as_many_go_as_must() -> None:
-    holders = dict.fromkeys("abcde", (196, 1000))
+    holders = dict.fromkeys("abcdefg", (160, 700))
     assert ended(a_reading(980), **holders) == ["a"]
-    assert ended(a_reading(1110), **holders) == ["a", "b"]
+    assert ended(a_reading(1120), **holders) == ["a", "b"]
 
 
 def test_equals_go_in_the_order_of_their_names() -> None:
@@ -106,7 +127,8 @@ def test_a_small_function_is_not_ended_for_a_large_one() -> None:
 
 
 def test_the_end_is_explained() -> None:
-    (sentence,) = pressure.sentences(a_reading(960), [Holder(InstanceId("i"), 700, 2000)])
+    holders = [Holder(InstanceId("i"), 700, 2000), Holder(InstanceId("other"), 230, 3000)]
+    (sentence,) = pressure.sentences(a_reading(960), holders)
     document = json.loads(sentence.fault.document("r"))
     assert document["errorType"] == "Runtime.MemoryPressure"
     for figure in ("960 MiB", "1000 MiB", "700 MiB", "2000 MB", "340 MiB", "5000 MiB"):

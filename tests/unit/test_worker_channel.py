@@ -210,6 +210,16 @@ async def test_what_was_sent_before_the_other_side_went_is_whole_however_small_i
     await until(lambda: ends.closed)
 
 
+async def test_a_rest_that_the_end_cut_short_is_over_once(ends):
+    ends.channel.request(INVOKE)
+    ends.theirs.send(HEAD + parts(5 * TURN_FRAMES))
+    await until(lambda: ends.channel.pace.resting)
+    ends.channel.close()
+    with pytest.raises(ChannelClosedError):
+        await ends.channel.request(INVOKE)
+    assert ends.channel.pace.resting == 0
+
+
 async def test_a_channel_may_be_closed_while_it_rests(ends):
     answer = ends.channel.request(INVOKE)
     ends.theirs.send(HEAD + parts(5 * TURN_FRAMES))

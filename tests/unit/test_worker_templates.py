@@ -11,8 +11,8 @@ import pytest
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
 from samovar.model.instance import InstanceId
-from samovar.ports import Exit, InitFailedError
-from samovar.sandbox.fake import READY, Behaviour, FakeInstance, init_error
+from samovar.ports import Exit, InitFailedError, SandboxSpec
+from samovar.sandbox.fake import READY, Behaviour, FakeInstance, Reaction, init_error
 from tests.unit.fake_machine import MEMORY_MIB, Machine, machine
 from tests.unit.scripted_worker import settled, until
 
@@ -93,22 +93,112 @@ async def test_a_version_that_is_forgotten_leaves_nothing(tmp_path):
         await until(lambda: not built.leftovers())
 
 
-async def test_one_that_is_forgotten_while_it_is_made_does_not_stay(tmp_path):
-    held = asyncio.Event()
+async def never_ready(meta: object) -> Reaction:
+    await asyncio.Event().wait()
+    return READY
 
-    async def on_init(meta):
-        await held.wait()
-        return READY
 
-    async with machine(tmp_path, Behaviour(on_init=on_init)) as built:
+STUCK = Behaviour(on_init=never_ready)
+
+
+def superseded(built: Machine, version: FunctionVersion) -> None:
+    newer = dataclasses.replace(version, revision_id="another")
+    built.worker.forget(version.id, version.version, newer.key)
+
+
+def deleted(built: Machine, version: FunctionVersion) -> None:
+    built.worker.forget(version.id, version.version, None)
+
+
+@pytest.mark.parametrize("end", [deleted, superseded])
+async def test_one_that_is_being_made_ends_at_once_with_its_version(tmp_path, end):
+    async with machine(tmp_path, STUCK) as built:
         version = snapshotted(built)
         preparing = asyncio.create_task(built.worker.prepare(version))
-        await until(lambda: templates(built))
-        built.worker.forget(version.id, "1", None)
-        await settled()
-        held.set()
+        starting = asyncio.create_task(built.worker.start(InstanceId("i-1"), version))
+        await until(lambda: templates(built) and templates(built)[0].inits)
+        end(built, version)
+        for waiting in (preparing, starting):
+            with pytest.raises(PlatformError) as told:
+                await waiting
+            assert told.value.code is ErrorCode.UNAVAILABLE
+        await until(lambda: not built.leftovers())
+
+
+async def test_one_that_is_wanted_no_more_before_it_begins_is_not_begun(tmp_path):
+    async with machine(tmp_path, STUCK) as built:
+        version = snapshotted(built)
+        preparing = asyncio.create_task(built.worker._templates.of(version))
+        await asyncio.sleep(0)
+        deleted(built, version)
         with pytest.raises(PlatformError):
             await preparing
+        await settled()
+        assert built.sandbox.starts == []
+
+
+async def test_a_worker_that_stops_ends_those_that_are_being_made(tmp_path):
+    async with machine(tmp_path, STUCK) as built:
+        preparing = asyncio.create_task(built.worker.prepare(snapshotted(built)))
+        await until(lambda: templates(built) and templates(built)[0].inits)
+        await built.worker.stop_all()
+        assert built.leftovers() == {}
+        with pytest.raises(PlatformError):
+            await preparing
+        with pytest.raises(PlatformError, match="shutting down"):
+            await built.worker.prepare(snapshotted(built))
+
+
+async def test_a_template_stays_for_a_start_that_has_just_got_it(tmp_path):
+    entered, held = asyncio.Event(), asyncio.Event()
+
+    async def on_start(spec: SandboxSpec) -> None:
+        if spec.template:
+            entered.set()
+            await held.wait()
+
+    async with machine(tmp_path, Behaviour(on_start=on_start)) as built:
+        version = snapshotted(built)
+        await built.worker.prepare(version)
+        starting = asyncio.create_task(built.worker.start(InstanceId("i-1"), version))
+        await entered.wait()
+        with pytest.raises(PlatformError):  # all that there is but for these two
+            await built.idle(InstanceId("i-2"), memory_mib=MEMORY_MIB - 256)
+        held.set()
+        assert (await starting).origin == "template"
+
+
+async def test_a_fork_of_a_template_that_has_just_died_is_made_from_another(tmp_path):
+    """The template's end is told after the fork's."""
+    deaths = 1
+
+    async def on_start(spec: SandboxSpec) -> None:
+        nonlocal deaths
+        if spec.template and deaths:
+            deaths -= 1
+            built.sandbox.instances[spec.template].end(Exit(signal=9))
+            raise PlatformError(ErrorCode.SERVICE, "its template has ended")
+
+    async with machine(tmp_path, Behaviour(on_start=on_start)) as built:
+        version = snapshotted(built)
+        await built.worker.start(InstanceId("i-1"), version)
+        await until(lambda: len(built.worker._templates.begun) == 1)
+        assert built.worker._slots.free_memory_mib == MEMORY_MIB - 2 * 256
+        deaths = 2
+        with pytest.raises(PlatformError, match="its template has ended"):
+            await built.worker.start(InstanceId("i-2"), version)
+
+
+async def test_what_forks_share_is_promised_until_the_last_of_them_ends(tmp_path):
+    async with machine(tmp_path) as built:
+        version = snapshotted(built)
+        for id_ in ("i-1", "i-2"):
+            await built.worker.start(InstanceId(id_), version)
+        deleted(built, version)
+        await until(lambda: not templates(built))
+        for id_, left_mib in (("i-1", MEMORY_MIB - 2 * 256), ("i-2", MEMORY_MIB)):
+            await built.worker.stop(InstanceId(id_))
+            assert built.worker._slots.free_memory_mib == left_mib
         assert built.leftovers() == {}
 
 

@@ -49,6 +49,7 @@ class Deployments:
         self._ready = ready
         self._running: dict[VersionKey, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
+        self._suspended = False
 
     async def __aenter__(self) -> Deployments:
         await self._tasks.__aenter__()
@@ -58,6 +59,10 @@ class Deployments:
 
     async def __aexit__(self, *failure: object) -> None:
         await self._tasks.__aexit__(None, None, None)
+
+    def suspend(self) -> None:
+        """The server ends. What fails from now on does for that: its next life tries again."""
+        self._suspended = True
 
     def begin(self, version: FunctionVersion) -> None:
         """Start to make a version ready, unless that is under way. It is durable already."""
@@ -107,6 +112,8 @@ class Deployments:
             settled = _failed(version, f"Internal error: {error}")
         else:
             settled = _succeeded(version)
+        if self._suspended and _has_failed(settled):
+            return
         try:
             await self._store.replace(settled, expected_revision_id=version.revision_id)
         except PlatformError:

@@ -313,6 +313,7 @@ class Channel:
             self._drop_unpassed()
             if self._resting is not None:
                 self._resting.cancel()
+                self._resting = None
                 self.pace.resting -= 1
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)

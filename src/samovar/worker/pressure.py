@@ -12,14 +12,19 @@ not, and its client is told why. An instance's *fair share* is of what may be in
 tight the part that its declared memory is of all that is promised. So it is a choice, the same for
 the same figures, and never the kernel's; who stays within the share has nothing to fear.
 
-What is promised up to the memory that there is can always be kept: nothing is refused or ended on
-its account. Stalls (PSI: the share of time in which something waited for memory) count only where
-much is in use: any function can make the kernel busy within its own limit.
+Templates (SnapStart) are like instances in this, and those that nobody runs from go before anybody
+is ended. *Astray* is what is used and no instance or template tells of; a little always is (by what
+waits for code). It is laid on nobody: who would not have to go without it stays, and templates go.
+
+What is promised up to the memory that there is can always be kept, as long as no more is used than
+is promised: nothing is refused or ended on its account. Stalls (PSI: the share of time in which
+something waited for memory) count only where much is in use: any function can make the kernel busy
+within its own limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -39,6 +44,9 @@ STALLED_FROM = 0.70
 
 SMALLEST_MIB = 128
 """That a function can declare."""
+
+SLACK_MIB = 64
+"""Used beside what instances tell: processes that wait for code or make those, and the kernel."""
 
 SELDOM_S = 0.25
 OFTEN_S = 0.01
@@ -81,8 +89,10 @@ class Reading:
         return self.used_mib / self.usable_mib
 
     def is_kept(self, more_mib: int = 0) -> bool:
-        """Whether all that is promised could be used at once, and so much more."""
-        return self.promised_mib + more_mib <= self.usable_mib
+        """Whether all that is promised could be used at once, and so much more, and whether it is
+        that which is used."""
+        is_told = self.used_mib <= self.promised_mib + SLACK_MIB
+        return is_told and self.promised_mib + more_mib <= self.usable_mib
 
 
 def level(before: Level, reading: Reading) -> Level:
@@ -144,7 +154,7 @@ def look_again_s(reading: Reading) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An instance and its memory."""
+    """An instance, or a template, and its memory."""
 
     instance: InstanceId
     used_mib: int
@@ -159,14 +169,20 @@ class Sentence:
     fault: Fault
 
 
-def sentences(reading: Reading, holders: Iterable[Holder]) -> list[Sentence]:
-    """Return who is to go so that it is critical no more: whoever is furthest over the fair share
-    (in MiB) goes first, and nobody goes who is within it."""
+def astray_mib(reading: Reading, holders: Iterable[Holder]) -> int:
+    """What is used that nobody tells of, but for what always is."""
+    return max(0, reading.used_mib - SLACK_MIB - sum(holder.used_mib for holder in holders))
+
+
+def sentences(reading: Reading, holders: Collection[Holder]) -> list[Sentence]:
+    """Return who is to go so that it is critical no more, or would not be but for what is astray.
+    Whoever is furthest over the fair share (in MiB) goes first; nobody goes who is within it."""
     if reading.is_kept():
         return []
     over = [(holder.used_mib - _fair_mib(reading, holder), holder) for holder in holders]
     over.sort(key=lambda entry: (-entry[0], entry[1].instance))
-    too_much_mib = reading.used_mib - reading.usable_mib * CRITICAL_UNTIL
+    told_mib = reading.used_mib - astray_mib(reading, holders)
+    too_much_mib = told_mib - reading.usable_mib * CRITICAL_UNTIL
     chosen: list[Sentence] = []
     for excess_mib, holder in over:
         if too_much_mib <= 0 or excess_mib <= 0:
@@ -177,6 +193,8 @@ def sentences(reading: Reading, holders: Iterable[Holder]) -> list[Sentence]:
 
 
 def _fair_mib(reading: Reading, holder: Holder) -> int:
+    if reading.promised_mib <= reading.usable_mib:
+        return holder.declared_mib
     return int(reading.usable_mib * TIGHT * holder.declared_mib / reading.promised_mib)
 
 

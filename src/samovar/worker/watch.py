@@ -50,15 +50,30 @@ class Room:
     promised: Slots
 
 
+class Templates(Protocol):
+    """What is asked of those that instances are forked from."""
+
+    @property
+    def begun(self) -> Mapping[InstanceId, Resident]:
+        """Those that there are, being made and being ended included."""
+        ...
+
+    def drop_one(self, *, though_used: bool = False) -> bool:
+        """Begin to end one that nobody runs from, or any one. False: there is none."""
+        ...
+
+
 class PressureWatch:
-    """See the module. `residents` is looked at, never changed; `end` ends an instance; `changed`
-    is called when the pressure is another one, and while idle instances are asked for."""
+    """See the module. `residents` is looked at, never changed; `end` ends an instance or a
+    template; `changed` is called when the pressure is another one, and while idle instances are
+    asked for."""
 
     def __init__(
         self,
         room: Room,
         gauges: Gauges,
         residents: Mapping[InstanceId, Resident],
+        templates: Templates,
         end: Callable[[Sentence], None],
         changed: Callable[[], None],
         *,
@@ -67,6 +82,7 @@ class PressureWatch:
         self._room = room
         self._gauges = gauges
         self._residents = residents
+        self._templates = templates
         self._end = end
         self._changed = changed
         self._monotonic = monotonic
@@ -74,6 +90,7 @@ class PressureWatch:
         self._reading = Reading(0, room.limit_mib, 0)
         self._looked_at = monotonic() - AT_REST_S
         self._critical_looks = 0
+        self._astray_told = False
         self._at_rest = True
         self._awake = asyncio.Event()
         self._closing = False
@@ -129,7 +146,7 @@ class PressureWatch:
                 usable_mib=reading.usable_mib,
                 promised_mib=reading.promised_mib,
             )
-        self._relieve(reading)
+        self._relieve(reading, spare_go=now.reclaim_mib > 0)
         asked = now.reclaim_mib and self._has(InstanceState.IDLE)
         if asked or now.admits != before[1].admits or self._level is not before[0]:
             self._changed()
@@ -139,7 +156,7 @@ class PressureWatch:
     def _read(self) -> Reading:
         leaving = sum(
             resident.handle.usage().memory_bytes
-            for resident in self._residents.values()
+            for resident in self._all().values()
             if resident.state is InstanceState.STOPPING
         )
         return Reading(
@@ -151,29 +168,56 @@ class PressureWatch:
             memory_stalled=self._gauges.stalled("memory"),
         )
 
-    def _relieve(self, reading: Reading) -> None:
-        """End who must go. Idle instances go first: they are asked for, and given some time."""
+    def _relieve(self, reading: Reading, *, spare_go: bool) -> None:
+        """End who must go. What is idle goes first: templates that nobody runs from, one a look,
+        and instances, which are asked for; they are given some time."""
+        gives_way = spare_go and self._templates.drop_one()
         if self._level is not Level.CRITICAL:
             self._critical_looks = 0
+            self._astray_told = False
             return
         self._critical_looks += 1
-        if self._has(InstanceState.IDLE) and self._critical_looks <= PATIENCE_LOOKS:
+        is_patient = self._critical_looks <= PATIENCE_LOOKS
+        if is_patient and (gives_way or self._has(InstanceState.IDLE)):
             return
         holders = [
             Holder(id_, resident.handle.usage().memory_bytes >> 20, resident.declared_mib)
-            for id_, resident in self._residents.items()
+            for id_, resident in self._all().items()
             if resident.state is not InstanceState.STOPPING
         ]
-        for sentence in pressure.sentences(reading, holders):
+        chosen = pressure.sentences(reading, holders)
+        for sentence in chosen:
             self._end(sentence)
+        if not chosen and not is_patient:  # the memory of who has just ended may go a little later
+            self._drop_for(reading, pressure.astray_mib(reading, holders))
+
+    def _drop_for(self, reading: Reading, astray_mib: int) -> None:
+        """What fills the memory is nobody's, or shared by forks: templates may hold it."""
+        if not astray_mib:
+            return
+        if not self._astray_told:
+            self._astray_told = True
+            log.warning(
+                "memory is full of what no instance tells of",
+                astray_mib=astray_mib,
+                used_mib=reading.used_mib,
+                usable_mib=reading.usable_mib,
+            )
+        self._templates.drop_one(though_used=True)
+
+    def _all(self) -> Mapping[InstanceId, Resident]:
+        return {**self._residents, **self._templates.begun}
 
     def _runs(self) -> bool:
-        return self._has(InstanceState.BUSY) or self._has(InstanceState.STARTING)
+        is_made = any(
+            template.state is InstanceState.STARTING for template in self._templates.begun.values()
+        )
+        return is_made or self._has(InstanceState.BUSY) or self._has(InstanceState.STARTING)
 
     def _has(self, state: InstanceState) -> bool:
         return any(resident.state is state for resident in self._residents.values())
 
     def _interval_s(self) -> float | None:
-        if not self._residents and self._level is Level.CALM:
+        if not self._residents and self._at_rest:
             return None
         return AT_REST_S if self._at_rest else pressure.look_again_s(self._reading)

@@ -8,6 +8,7 @@ instance that ends by itself is cleared away here and then told to `on_exit`'s c
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,12 +74,12 @@ class LocalWorker:
             admit=self._admit_template,
             begin=self._begin_template,
             give_back=self._give_back_template,
-            in_use=lambda: {running.version.key for running in self._instances.values()},
         )
         self._watch = PressureWatch(
             Room(capacity.usable_memory_mib, sandbox.memory_bytes, self._slots),
             gauges or Gauges(),
             self._instances,
+            self._templates,
             end=self._end_by_choice,
             changed=self._pressure_changed,
         )
@@ -132,6 +133,8 @@ class LocalWorker:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Worker`."""
+        if self._closing:
+            raise _shutting_down()
         await self._starter.prepare(version)
         if version.snapshotted:
             await self._templates.of(version)
@@ -150,22 +153,11 @@ class LocalWorker:
         if self._closing:
             raise _shutting_down()
         begun = time.perf_counter()
-        template = await self._templates.of(version) if version.snapshotted else None
-        await self._make_room(version, version.vcpus)
-        self._admit(instance, version)
-        self._watch.wake()
-        try:
-            running = await self._begin(instance, version, initialization, template=template)
-        except BaseException:
-            self._slots.give_back(instance)
-            raise
-        try:
-            if self._closing:
-                raise _shutting_down()
-            init_ms = await (running.restore() if template else running.initialise())
-        except BaseException:
-            await self.stop(instance)
-            raise
+        start = functools.partial(self._start, instance, version, initialization)
+        if version.snapshotted:
+            running, init_ms = await self._templates.fork(instance, version, start)
+        else:
+            running, init_ms = await start(None)
         total_ms = (time.perf_counter() - begun) * 1e3
         return Started(running.handle.origin, max(0.0, total_ms - init_ms), init_ms)
 
@@ -211,6 +203,7 @@ class LocalWorker:
         if self._instances.pop(instance, None) is not None:
             self._slots.give_back(instance)
             self._starter.unpin(running.version)
+            self._templates.let_go(instance)
 
     def on_exit(self, callback: Callable[[InstanceId], None]) -> None:
         """See `ports.Worker`."""
@@ -222,6 +215,30 @@ class LocalWorker:
 
     # ------------------------------------------------------------ inside
 
+    async def _start(
+        self,
+        instance: InstanceId,
+        version: FunctionVersion,
+        initialization: Initialization,
+        template: InstanceId | None,
+    ) -> tuple[RunningInstance, float]:
+        """Return it with the ms that its init, or what follows a fork, has taken."""
+        await self._make_room(version, version.vcpus)
+        self._admit(instance, version)
+        self._watch.wake()
+        try:
+            running = await self._begin(instance, version, initialization, template)
+        except BaseException:
+            self._slots.give_back(instance)
+            raise
+        try:
+            if self._closing:
+                raise _shutting_down()
+            return running, await (running.restore() if template else running.initialise())
+        except BaseException:
+            await self.stop(instance)
+            raise
+
     async def _admit_template(self, id_: InstanceId, version: FunctionVersion) -> None:
         await self._make_room(version, vcpus=0.0)
         self._admit(id_, version, vcpus=0.0)
@@ -229,7 +246,7 @@ class LocalWorker:
     async def _make_room(self, version: FunctionVersion, vcpus: float) -> None:
         """Where there is too little left, give up templates that nobody uses."""
         await self._templates.make_room(
-            lambda: self._slots.shortage(version.memory_mib, vcpus) is None, version.key
+            lambda: self._slots.shortage(version.memory_mib, vcpus) is None
         )
 
     def _admit(
@@ -268,7 +285,7 @@ class LocalWorker:
         instance: InstanceId,
         version: FunctionVersion,
         initialization: Initialization,
-        template: InstanceId | None = None,
+        template: InstanceId | None,
     ) -> RunningInstance:
         handle, layers = await self._starter.start(instance, version, template=template)
         running = self._running(
@@ -285,6 +302,7 @@ class LocalWorker:
 
     async def _begin_template(self, id_: InstanceId, version: FunctionVersion) -> RunningInstance:
         handle, _ = await self._starter.start(id_, version, is_template=True)
+        self._watch.wake()
         kind = Initialization.SNAP_START
         return self._running(handle, version, lambda: None, initialization=kind)
 
@@ -342,11 +360,14 @@ class LocalWorker:
 
     def _end_by_choice(self, sentence: Sentence) -> None:
         """Nothing idle is left to give back, and this one is furthest over its fair share."""
-        running = self._instances[sentence.instance]
-        why = sentence.fault
-        log.warning("instance ended", function=running.version.arn, reason=why.message)
-        running.cut_off(why)
-        self._end_soon(sentence.instance)
+        id_, why = sentence.instance, sentence.fault
+        running = self._instances.get(id_)
+        log.warning("instance ended", instance=id_, reason=why.message)
+        if running is None:
+            self._templates.end(id_, why)
+        else:
+            running.cut_off(why)
+            self._end_soon(id_)
 
     def _pressure_changed(self) -> None:
         for callback in self._pressure_callbacks:
