@@ -47,6 +47,10 @@ class AnyHistory(RuleBasedStateMachine):
         self.tally.forget(function)
         self.before.pop(function, None)
 
+    @rule(function=functions)
+    def begin(self, function):
+        self.tally.begin(function)
+
     @invariant()
     def nothing_is_lost_and_no_count_falls(self):
         counts = dict(self.tally.counts())
@@ -54,7 +58,8 @@ class AnyHistory(RuleBasedStateMachine):
         counts[None] = self.tally.other_counts()
         sums = {function: _sum(one) for function, one in counts.items()}
         assert sum(sums.values()) + self.lost == self.happened
-        assert all(sums[function] >= count for function, count in self.before.items())
+        kept = [(sums[one], count) for one, count in self.before.items() if one in sums]
+        assert all(now >= before for now, before in kept), "others grow, too"
         self.before = sums
 
 
@@ -69,3 +74,23 @@ def _sum(counts):
 
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(max_examples=30, deadline=None)
+
+
+def test_the_function_that_nothing_has_happened_to_for_longest_joins_the_others():
+    tally = Tally(2)
+    for name in ("a", "b", "a", "c"):
+        tally.evicted(function_id(name))
+    assert set(tally.counts()) == {function_id("a"), function_id("c")}
+    assert tally.other_counts().evictions == 1
+
+
+def test_what_still_comes_of_a_deleted_function_does_not_bring_it_back():
+    tally, function = Tally(2), function_id("a")
+    tally.started(function, ColdCause.FIRST)
+    tally.forget(function)
+    tally.started(function, ColdCause.FIRST)
+    assert not tally.counts()
+    assert _sum(tally.other_counts()) == 1
+    tally.begin(function)
+    tally.started(function, ColdCause.FIRST)
+    assert set(tally.counts()) == {function}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from samovar.manager.keep_alive import KeepAlive, KeepAlivePolicy, Profile
 from samovar.manager.rates import RateLimits, Rates
+from samovar.manager.superseded import Superseded
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionId, FunctionVersion
 from samovar.model.tuning import KEEP_ALIVE, Tuning
@@ -55,17 +56,19 @@ class Functions:
         self.limit_invocations = limits.invocation_rate_factor > 0
         self._policies: dict[str, KeepAlivePolicy] = {}
         self._functions: dict[FunctionId, FunctionState] = {}
+        self.superseded = Superseded()
         self._policy(keep_alive)
 
     def of(self, version: FunctionVersion) -> FunctionState:
-        """What is kept of the function that this is a version of."""
+        """What is kept of the function that this is a version of. Of one that has been deleted
+        nothing is."""
         state = self._functions.get(version.id)
         if state is None:
             profile = Profile(version.id, version.memory_mib)
             keep = self._policy(self._keep_alive).of(profile)
-            state = self._functions[version.id] = FunctionState(
-                profile, keep, Tuning(), Rates(self._limits)
-            )
+            state = FunctionState(profile, keep, Tuning(), Rates(self._limits))
+            if version.key not in self.superseded:
+                self._functions[version.id] = state
         state.profile.memory_mib = version.memory_mib
         return state
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
 from samovar.census import ManagerCensus
+from samovar.manager.actions import Ticket
 from samovar.manager.census import census_of
 from samovar.manager.functions import Functions
-from samovar.manager.instances import with_queueing
+from samovar.manager.instances import Origin, with_queueing
 from samovar.manager.keep_alive import KeepAlivePolicy
 from samovar.manager.leases import Held, Leases
 from samovar.manager.limits import ConcurrencyLedger
@@ -74,7 +76,7 @@ class PoolManager:
     ) -> None:
         self._workers = {worker.status().id: worker for worker in workers}
         self.ledger = ledger
-        self._line = Line(ledger, queue_requests, queue_timeout_s)
+        self._line = Line(ledger, queue_requests, self._not_used)
         self._queue_requests = queue_requests
         self._queue_timeout_s = queue_timeout_s
         self._init_limit_s = init_limit_s
@@ -94,6 +96,7 @@ class PoolManager:
             round_s,
             monotonic,
         )
+        self._performer.came_up = self._offer
         self._leases = Leases()
         self._draining = False
 
@@ -126,21 +129,26 @@ class PoolManager:
         key = PoolKey(version.key, tenant)
         pool = self._pools.get(key)
         instance = pool.take_provisioned() if pool is not None else None
-        on_demand = instance is None
-        if on_demand:
-            if self._queue_requests:
-                await self._line.admit(version.id)
-                pool = self._pools.get(key)  # it may be another one now
-            else:
-                ledger.admit(version.id)
-            pool = pool or self._pools.make(version, tenant, now)
-            instance = pool.take()
-        assert pool is not None
+        if instance is not None:
+            return self._lease(self._performer.instances[instance], now, on_demand=False)
+        deadline = asyncio.get_running_loop().time() + self._queue_timeout_s
+        if self._queue_requests:
+            origin = await self._line.admit(key, deadline)
+            if origin is not None:
+                return self._lease(origin, now, on_demand=False)
+            pool = self._pools.get(key)  # it may be another one now
+        else:
+            ledger.admit(version.id)
+        pool = pool or self._pools.make(version, tenant, now)
+        instance = pool.take()
+        if instance is not None:
+            return self._lease(self._performer.instances[instance], now, on_demand=True)
+        return await self._wait(pool, now, deadline)
+
+    def _lease(self, origin: Origin, asked: float, *, on_demand: bool) -> Lease:
+        """Let a request in that has its instance."""
         self._leases.in_flight += 1
-        pool.keep.arrived(now, cold=instance is None)
-        if instance is None:
-            return await self._wait(pool, now)
-        origin = self._performer.instances[instance]
+        origin.pool.keep.arrived(asked, cold=False)
         report, origin.first = origin.first, None
         return self._leases.begin(origin, report or WARM, on_demand=on_demand)
 
@@ -158,6 +166,7 @@ class PoolManager:
 
     async def prepare(self, version: FunctionVersion) -> None:
         """See `ports.Manager`. Every worker that could run it gets ready."""
+        self.tally.begin(version.id)
         for worker in self._workers.values():
             if version.runtime in worker.status().runtimes:
                 await worker.prepare(version)
@@ -165,7 +174,11 @@ class PoolManager:
     def supersede(self, function: FunctionId, version: str, current: VersionKey | None) -> None:
         """See `ports.Manager`. What was asked for of those instances is not kept any more."""
         provisioned = 0
-        for pool in self._pools.of(function, version):
+        pools = self._pools.of(function, version)
+        for key in {pool.key.version for pool in pools} | self._line.versions(function):
+            if key.version == version and key != current:
+                self._functions.superseded.add(key)
+        for pool in pools:
             if pool.key.version == current:
                 provisioned += pool.targets.scale.provisioned
             else:
@@ -241,16 +254,19 @@ class PoolManager:
 
     # ------------------------------------------------------------ waiting
 
-    async def _wait(self, pool: Pool, asked: float) -> Lease:
+    async def _wait(self, pool: Pool, asked: float, deadline: float) -> Lease:
+        self._leases.in_flight += 1
         tickets = self._performer.tickets
         ticket, future = tickets.open()
         granted: Granted | None = None
         try:
             self._check_queue(pool, asked)
+            pool.keep.arrived(asked, cold=True)
             self._performer.perform(pool, pool.request(ticket))
-            if not await _done_within(self._queue_timeout_s, future) and not pool.blocked:
-                # An init phase is under way; it has a bound of its own, and ends within it.
-                await _done_within(self._init_limit_s + pool.version.timeout_s, future)
+            if not await _done_by(deadline, future) and _is_started_for(pool, ticket):
+                # That init phase has a bound of its own, and ends within it.
+                bound_s = self._init_limit_s + pool.version.timeout_s
+                await _done_by(deadline + bound_s, future)
             if not future.done():
                 raise self._performer.room.no_capacity(pool)
             granted = future.result()
@@ -277,8 +293,22 @@ class PoolManager:
         if future.done() and not future.cancelled() and future.exception() is None:
             origin, _, report, _ = future.result()
             origin.first = report
-            self._performer.release(pool, origin.instance, survives=True)
+            self._not_used(origin)
         self._performer.settle(pool)
+
+    def _not_used(self, origin: Origin) -> None:
+        """An instance was given to a request that has gone away."""
+        self._performer.release(origin.pool, origin.instance, survives=True)
+        self._offer(origin.pool)
+
+    def _offer(self, pool: Pool) -> None:
+        """Provisioned instances may have come free: those who wait for less to run on demand need
+        not wait for that."""
+        while (waiting := self._line.first(pool.key)) is not None:
+            instance = pool.take_provisioned()
+            if instance is None:
+                return
+            self._line.give(waiting, self._performer.instances[instance])
 
     async def _release_when_idle(self, worker: Worker, held: Held, returning: Returning) -> None:
         survives = False
@@ -299,6 +329,8 @@ class PoolManager:
     def _give_back(self, held: Held, *, survives: bool) -> None:
         self._finished(held.pool, on_demand=held.on_demand)
         self._performer.release(held.pool, held.instance, survives=survives)
+        if self._queue_requests:
+            self._offer(held.pool)
 
     def _finished(self, pool: Pool, *, on_demand: bool) -> None:
         if on_demand:
@@ -308,9 +340,15 @@ class PoolManager:
     def _done_on_demand(self, pool: Pool) -> None:
         self.ledger.done(pool.version.id)
         if self._queue_requests:
-            self._line.advance()
+            self._line.advance(pool.version.id)
 
 
-async def _done_within(limit_s: float, future: asyncio.Future[Granted]) -> bool:
+async def _done_by(deadline: float, future: asyncio.Future[Granted]) -> bool:
+    limit_s = max(0.0, deadline - asyncio.get_running_loop().time())
     done, _ = await asyncio.wait((future,), timeout=limit_s)
     return bool(done)
+
+
+def _is_started_for(pool: Pool, ticket: Ticket) -> bool:
+    """Whether a request is one of the oldest, which get what is starting now."""
+    return ticket in itertools.islice(pool.tickets, pool.starting * pool.members.hard)

@@ -51,6 +51,8 @@ class Performer:
         self.tickets = Tickets()
         self.draining = False
         """Nothing is started beforehand any more."""
+        self.came_up: Callable[[Pool], None] = lambda _: None
+        """Told of the pool of each instance that has come up."""
         self._closed = False
         self._alarm = Alarm(self.on_time, monotonic)
         self._next_round = Alarm(self._go_round, monotonic)
@@ -150,6 +152,7 @@ class Performer:
             self.perform(pool, pool.start_failed(cause, error, self._monotonic()))
             return self._room_came_free()
         self.perform(pool, pool.started(origin.instance, cause, self._monotonic()))
+        self.came_up(pool)
         if cause in BEFOREHAND:
             origin.first = None  # whoever takes it from now on finds it warm
         return None

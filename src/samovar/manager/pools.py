@@ -36,11 +36,14 @@ class Pools:
         now: float,
         last_end: ColdCause = ColdCause.FIRST,
     ) -> Pool:
-        """A pool, in place of the one that there is for these, if there is one."""
+        """A pool, in place of the one that there is for these, if there is one. Of a version that
+        is not current any more it keeps nothing."""
         function = self._functions.of(version)
         soft = function.soft_limit(version, self._functions.concurrency_target)
         pool = Pool(version, function.keep, tenant, soft=soft, last_end=last_end)
         pool.last_used_at = now
+        if version.key in self._functions.superseded:
+            pool.retire()
         self._pools[pool.key] = pool
         self._of.setdefault(version.id, {})[pool.key] = None
         return pool

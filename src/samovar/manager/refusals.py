@@ -19,12 +19,14 @@ def shutting_down() -> PlatformError:
 
 def no_capacity(pool: Pool, why: Sequence[Refusal]) -> PlatformError:
     """A request has waited for as long as it may; `why` workers did not take an instance."""
+    most = pool.targets.scale.max_instances
+    full = most is not None and len(pool.members) >= most
     what = "no worker has room for" if pool.blocked else "no instance came free in time for"
     because = f": {'; '.join(map(str, why[:3]))}" if pool.blocked and why else ""
     return PlatformError(
         ErrorCode.TOO_MANY_REQUESTS,
         f"Rate Exceeded: {what} {pool.version.id.name} ({pool.version.memory_mib} MB){because}.",
-        ThrottleReason.ACCOUNT_CONCURRENCY,
+        ThrottleReason.RESERVED_CONCURRENCY if full else ThrottleReason.ACCOUNT_CONCURRENCY,
     )
 
 

@@ -1,11 +1,13 @@
 """Counts what happens to functions, for whoever looks (pure).
 
-None of it is on the warm path. However many functions there are, the counts are bounded: those
-that come when there are too many are counted together.
+None of it is on the warm path. However many functions there are, the counts are bounded: where
+there are too many, those of the function that nothing has happened to for longest join those of all
+others. What still comes of a function that has been deleted is counted there, too.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +26,15 @@ class _Row:
     throttles: dict[str, int] = field(default_factory=dict)
     evictions: int = 0
 
+    def add(self, other: _Row) -> None:
+        """Count all of it here."""
+        for cause, count in other.cold_starts.items():
+            self.cold_starts[cause] = self.cold_starts.get(cause, 0) + count
+        for reason, count in other.throttles.items():
+            self.throttles[reason] = self.throttles.get(reason, 0) + count
+        self.failed_starts += other.failed_starts
+        self.evictions += other.evictions
+
     def told(self) -> FunctionCounts:
         return FunctionCounts(
             dict(self.cold_starts), self.failed_starts, dict(self.throttles), self.evictions
@@ -35,7 +46,8 @@ class Tally:
 
     def __init__(self, max_functions: int = MAX_FUNCTIONS) -> None:
         self._max_functions = max_functions
-        self._rows: dict[FunctionId, _Row] = {}
+        self._rows: OrderedDict[FunctionId, _Row] = OrderedDict()
+        self._deleted: OrderedDict[FunctionId, None] = OrderedDict()
         self._others = _Row()
 
     def started(self, function: FunctionId, cause: ColdCause) -> None:
@@ -62,6 +74,13 @@ class Tally:
     def forget(self, function: FunctionId) -> None:
         """It has been deleted."""
         self._rows.pop(function, None)
+        self._deleted[function] = None
+        if len(self._deleted) > self._max_functions:
+            self._deleted.popitem(last=False)
+
+    def begin(self, function: FunctionId) -> None:
+        """It is there, perhaps again."""
+        self._deleted.pop(function, None)
 
     def counts(self) -> Mapping[FunctionId, FunctionCounts]:
         """Of each function."""
@@ -72,9 +91,12 @@ class Tally:
         return self._others.told()
 
     def _row(self, function: FunctionId) -> _Row:
+        if function in self._deleted:
+            return self._others
         row = self._rows.get(function)
         if row is None:
-            if len(self._rows) >= self._max_functions:
-                return self._others
             row = self._rows[function] = _Row()
+            if len(self._rows) > self._max_functions:
+                self._others.add(self._rows.popitem(last=False)[1])
+        self._rows.move_to_end(function)
         return row
