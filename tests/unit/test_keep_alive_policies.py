@@ -184,6 +184,20 @@ def test_thrift_comes_back_shortly_before_a_periodic_request() -> None:
     )
 
 
+@pytest.mark.parametrize("period_s", [600.0, 4 * HOUR_S])
+def test_thrift_knows_when_a_timer_fires_from_its_third_call_on(period_s: float) -> None:
+    """It is there some seconds and a hundredth of the period before."""
+    (*_, ages) = lived(Thrift(price=0.1).of(a_profile()), [period_s] * 2)
+    assert ages.begin_s < period_s < ages.end_s
+    assert ages.begin_s > 0.99 * period_s - 4.0
+
+
+def test_thrift_does_not_go_where_a_start_is_worth_more_than_what_that_saves() -> None:
+    quick, slow = (Thrift().of(a_profile(start_ms=ms)) for ms in (10.0, 1000.0))
+    assert not covers(lived(quick, [120.0] * 60), 0.0, 120.0)
+    assert covers(lived(slow, [120.0] * 60), 0.0, 120.0)  # 1 s × 18 is more than 2 min × 1/8 GiB
+
+
 def test_thrift_comes_back_early_enough_for_a_long_start() -> None:
     slow = lived(Thrift().of(a_profile(start_ms=60_000.0)), [4 * HOUR_S] * 30)
     fast = lived(Thrift().of(a_profile(start_ms=10.0)), [4 * HOUR_S] * 30)

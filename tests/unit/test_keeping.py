@@ -107,6 +107,20 @@ async def test_a_request_ends_the_plan():
         assert len(worker.asked) == 2
 
 
+async def test_the_newest_plan_is_the_one_that_is_followed():
+    """Of two instances the second, too, ends a plan: nothing is started by the first one's."""
+    clock, worker = Clock(), ScriptedWorker()
+    async with managing(worker, clock=clock) as manager:
+        policy = kept_by(manager, VERSION, Scripted(Ages(100.0, 110.0)))
+        first, second = [await manager.acquire(VERSION) for _ in range(2)]
+        manager.release(first, ANSWER)
+        policy.ages = ()
+        manager.release(second, ANSWER)
+        await until(lambda: not worker.alive)
+        await later(manager, clock, 105.0)
+        assert len(worker.asked) == 2
+
+
 async def test_nothing_makes_room_for_what_is_only_expected():
     clock, worker = Clock(), ScriptedWorker(memory_mib=128)
     async with managing(worker, clock=clock) as manager:

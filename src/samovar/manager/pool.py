@@ -317,6 +317,7 @@ class Pool:
         member.until = now + ages[0].end_s if stays else now
         if member.until < self.due:
             self.due = member.until
+        self._later = NOTHING_LATER  # what an instance that was idle before had planned, has no say
         if len(ages) > stays:
             self._later = [Ages(now + age.begin_s, now + age.end_s) for age in ages[stays:]]
             self.due = min(self.due, self._later[0].begin_s)
