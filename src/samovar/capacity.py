@@ -6,7 +6,7 @@ more than it has by its oversubscription ratios, and says when use comes too nea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,6 +88,8 @@ class Need:
     beside: Mapping[WorkerId, int] = field(default_factory=dict)
     """Instances of the same version that each worker has, of those that have any: to spread
     them."""
+    refused_by: Collection[WorkerId] = ()
+    """Workers that have just taken none, whatever their status says."""
 
 
 @dataclass(frozen=True, slots=True)

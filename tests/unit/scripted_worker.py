@@ -230,6 +230,6 @@ def leftovers(manager: PoolManager) -> dict[str, int]:
         "counted": manager.ledger.total_in_use,
         "pools": len(manager._pools),
         "functions": len(manager._pools._of),
-        "blocked": len(manager._performer.room.blocked),
+        "blocked": len(manager._performer.waiters),
     }
     return {what: count for what, count in kept.items() if count}

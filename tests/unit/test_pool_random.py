@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from samovar.manager.actions import Grant, Reject, Start, Stop
 from samovar.manager.keep_alive import Ages
-from samovar.manager.pool import BEFOREHAND, Pool
+from samovar.manager.pool import Pool
+from samovar.manager.starts import BEFOREHAND
 from samovar.manager.targets import YOUNG_S
 from samovar.model.function import CapacityProvider
 from samovar.model.instance import InstanceState
@@ -161,7 +162,6 @@ class PoolMachine(RuleBasedStateMachine):
     def started(self, data):
         cause = self._start_ends(data)
         instance = f"i-{next(self.numbers)}"
-        self.known_blocked = False
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
             self.came_up_at = self.now if self.came_up_at is None else self.came_up_at
         self.running[instance] = 0
@@ -195,13 +195,24 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def start_blocked(self, data):
         cause = self._start_ends(data)
-        self.known_blocked |= cause is not ColdCause.PREDICTED
-        self.pool.start_blocked(cause)
+        if cause is ColdCause.PREDICTED:
+            self.pool.starts.count(cause, -1)
+        else:
+            self.known_blocked = True
+            self.pool.start_blocked(cause)
+
+    @rule()
+    def start_one(self):
+        cause = self.pool.start_one()
+        if cause is not None:
+            self.starts[cause] += 1
+            assert self.known_blocked, "what is lacking is asked for, where nothing is in the way"
 
     @rule()
     def unblock(self):
+        while self.pool.blocked and not self.pool.unblock():
+            self.start_one()
         self.known_blocked = False
-        self._perform(self.pool.unblock())
 
     # ------------------------------------------------------------ instances
 
@@ -325,7 +336,7 @@ class PoolMachine(RuleBasedStateMachine):
     def the_pool_counts_what_there_is(self):
         pool, idle = self.pool, sum(not count for count in self.running.values())
         assert not (pool.retired and idle), "a retired pool keeps nothing idle"
-        assert (len(pool.tickets), pool.starting, pool.members.idle) == (
+        assert (len(pool.tickets), pool.starts.total, pool.members.idle) == (
             len(self.waiting),
             self.starts.total(),
             idle,

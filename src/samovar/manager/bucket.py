@@ -26,3 +26,11 @@ class Bucket:
         """Take one; return after how many seconds it is there."""
         self._tokens = self.tokens(now) - 1.0
         return max(0.0, -self._tokens / self.per_s)
+
+    def wait_s(self, now: float) -> float:
+        """After how many seconds there is one."""
+        return max(0.0, (1.0 - self.tokens(now)) / self.per_s)
+
+    def give_back(self) -> None:
+        """One that was taken was not used."""
+        self._tokens += 1.0

@@ -36,7 +36,7 @@ class _Sum:
         for member in pool.members:
             self.instances[member.state] += 1
             self.running += member.running
-        self.instances[InstanceState.STARTING] += pool.starting
+        self.instances[InstanceState.STARTING] += pool.starts.total
         self.provisioned += pool.members.provisioned
         self.waiting += len(pool.tickets)
         self.declared_mib += pool.version.memory_mib * len(pool.members)
@@ -56,7 +56,7 @@ def census_of(pools: Iterable[Pool], ledger: ConcurrencyLedger, tally: Tally) ->
     """What there is in these pools, each of them given once."""
     sums: dict[FunctionId, _Sum] = {}
     for pool in pools:
-        if len(pool.members) or pool.starting or pool.tickets:
+        if len(pool.members) or pool.starts.total or pool.tickets:
             sums.setdefault(pool.version.id, _Sum()).add(pool)
     return ManagerCensus(
         functions=[total.told(function) for function, total in sums.items()],

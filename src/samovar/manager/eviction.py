@@ -98,6 +98,16 @@ class Eviction:
             for worth, instance, _, pool in heapq.merge(*ranked, key=lambda entry: entry[2])
         ]
 
+    def could_free_mib(self, worker: WorkerId) -> int:
+        """What instances hold on a worker that go by and by, busy ones included: not those that are
+        provisioned or of a least number."""
+        here = self._on.get(worker, {})
+        return sum(
+            pool.version.memory_mib
+            for instance, pool in here.items()
+            if _goes_in_time(pool, instance)
+        )
+
     def victims(
         self, need: Need, workers: Mapping[WorkerId, WorkerStatus], now: float
     ) -> list[Victim]:
@@ -164,6 +174,11 @@ class Eviction:
             heapq.heapify(heap)
 
 
+def _goes_in_time(pool: Pool, instance: InstanceId) -> bool:
+    """Whether it is kept no longer than there is use for it."""
+    return not (pool.targets.scale.min_instances or pool.members.is_provisioned(instance))
+
+
 def could_take(need: Need, worker: WorkerStatus) -> bool:
     """Whether a worker could take an instance, if nothing else ran there."""
     return (
@@ -173,6 +188,7 @@ def could_take(need: Need, worker: WorkerStatus) -> bool:
         and need.architecture == worker.architecture
         and worker.isolation.meets(need.isolation)
         and need.memory_mib <= worker.memory_mib
+        and worker.id not in need.refused_by
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from samovar.manager.functions import Functions
 from samovar.manager.pool import Pool
-from samovar.manager.room import Room
+from samovar.manager.room import Reservation, Room
 from samovar.manager.tally import Tally
 from samovar.model.errors import ErrorCode, PlatformError
 from samovar.model.function import FunctionVersion
@@ -73,14 +73,24 @@ class Instances:
         origin = self._origins.get(instance)
         return origin.pool if origin else None
 
-    async def start(self, pool: Pool, cause: ColdCause) -> Origin:
+    async def start(self, pool: Pool, cause: ColdCause, reserved: Reservation) -> Origin:
         """Start an instance. Raises `NoRoomError`, and `InitFailedError` and `PlatformError` as a
-        worker does; nothing of it is left then."""
-        begun = self._monotonic()
-        evicting = cause is not ColdCause.PREDICTED  # nobody needs that one yet
-        where = await self._room.place(pool, begun, evicting=evicting)
+        worker does; nothing of it is left then. A worker that refuses costs its own answer: the
+        next one with room is asked, and itself not again for a while."""
+        while True:
+            try:
+                return await self._start(pool, cause, reserved)
+            except NoRoomError:
+                again = self._room.reserve(pool, self._monotonic(), evicting=reserved.evicting)
+                if again is None:
+                    raise
+                reserved = again
+
+    async def _start(self, pool: Pool, cause: ColdCause, reserved: Reservation) -> Origin:
+        where = await self._room.take(reserved)
         if where is None:
             raise NoRoomError
+        begun = reserved.asked
         instance = InstanceId(f"i-{next(self._numbers):08x}")
         worker, placed = self._workers[where], self._monotonic()
         try:
@@ -90,7 +100,9 @@ class Instances:
         except BaseException as error:
             self._room.is_free(pool, where)
             told = _as_told(error, pool)
-            if not isinstance(told, (NoRoomError, asyncio.CancelledError)):
+            if isinstance(told, NoRoomError):
+                self._room.refused(pool, where)
+            elif not isinstance(told, asyncio.CancelledError):
                 self._tally.start_failed(pool.version.id)
             if told is error:
                 raise

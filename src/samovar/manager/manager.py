@@ -351,4 +351,4 @@ async def _done_by(deadline: float, future: asyncio.Future[Granted]) -> bool:
 
 def _is_started_for(pool: Pool, ticket: Ticket) -> bool:
     """Whether a request is one of the oldest, which get what is starting now."""
-    return ticket in itertools.islice(pool.tickets, pool.starting * pool.members.hard)
+    return ticket in itertools.islice(pool.tickets, pool.starts.total * pool.members.hard)

@@ -165,6 +165,18 @@ class Members:
         self.staying -= 1
         member.leaving = True
 
+    def leave_all_but(self, provisioned: int) -> list[Member]:
+        """Let nothing new go to more of the provisioned ones than so many; return those of the
+        others that have no request."""
+        surplus = self.provisioned - provisioned
+        if surplus <= 0:
+            return []
+        staying = (member for member in self if member.provisioned and not member.leaving)
+        going = sorted(staying, key=lambda member: member.running)[:surplus]
+        for member in going:
+            self.leave(member)
+        return [member for member in going if not member.running]
+
     def stop(self, member: Member) -> None:
         """It is being stopped. One that has requests, or is stopped already, cannot be."""
         self.leave(member)

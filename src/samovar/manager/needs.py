@@ -19,4 +19,5 @@ def need_of(pool: Pool) -> Need:
         architecture=version.architecture,
         template=version.arn if version.snapshotted else "",
         beside=pool.beside,
+        refused_by=pool.refused_by,
     )

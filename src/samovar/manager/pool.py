@@ -31,14 +31,12 @@ from typing import NamedTuple
 from samovar.manager.actions import Action, Grant, Reject, Start, Stop, Ticket
 from samovar.manager.keep_alive import Ages, KeepAlive
 from samovar.manager.members import Member, Members
+from samovar.manager.starts import BEFOREHAND, Starts
 from samovar.manager.targets import AT_ONCE, ENDED_EARLY, YOUNG_S, Targets
 from samovar.model.function import FunctionVersion, VersionKey
 from samovar.model.instance import InstanceId, InstanceState, WorkerId
 from samovar.model.invocation import ColdCause
 from samovar.model.scale import Scale
-
-BEFOREHAND = frozenset({ColdCause.PROVISIONED, ColdCause.MINIMUM, ColdCause.PREDICTED})
-"""Causes of starts that no request waits for."""
 
 NOTHING: Sequence[Action] = ()
 NOTHING_ASKED, NOTHING_LATER = Scale(), tuple[Ages, ...]()
@@ -69,6 +67,7 @@ class Pool:
         self.keep = keep
         self.members = Members(version.concurrency, soft)
         self.targets = Targets()
+        self.starts = Starts()
         self.tickets: OrderedDict[Ticket, None] = OrderedDict()
         """Requests that wait, the oldest one at the front."""
         self.retired = False
@@ -84,12 +83,10 @@ class Pool:
         """When it will be called, at the latest: the timers' own."""
         self.beside: dict[WorkerId, int] = {}
         """Instances on each worker, starting ones included: kept by whoever places them."""
+        self.refused_by: set[WorkerId] = set()
+        """Workers that took none although placement said that there was room: likewise."""
         self.last_used_at = 0.0
         """When an instance last became idle: how long an empty pool has been of no use."""
-        self._starting = 0
-        """Starts that were asked for because requests wait."""
-        self._beforehand: dict[ColdCause, int] = {}
-        """The other ones."""
         self._resting = False
         """A start beforehand has failed; the next one waits for `on_time`."""
         self._later: Sequence[Ages] = NOTHING_LATER
@@ -105,15 +102,10 @@ class Pool:
         return not (
             len(self.members)
             or self.tickets
-            or self.starting
+            or self.starts.total
             or self._later
             or (self.targets.scale != NOTHING_ASKED and not self.retired)
         )
-
-    @property
-    def starting(self) -> int:
-        """Starts that have been asked for and not yet answered."""
-        return self._starting + sum(self._beforehand.values())
 
     def idle_since(self, instance: InstanceId) -> float | None:
         """Since when an instance has been idle that may be stopped to make room; else None."""
@@ -127,9 +119,8 @@ class Pool:
         """Whether one request more, which finds nothing under its soft limit, starts an instance
         now."""
         waiting = len(self.tickets) + 1 - self.returning
-        return (
-            not self.blocked and self._starting * self.members.soft < waiting and self._has_place()
-        )
+        has_few = self.starts.asked * self.members.soft < waiting
+        return has_few and not self.blocked and self._has_place()
 
     # ------------------------------------------------------------ requests
 
@@ -158,8 +149,7 @@ class Pool:
 
     def started(self, instance: InstanceId, cause: ColdCause, now: float) -> Sequence[Action]:
         """A start succeeded: the instance is initialised."""
-        self._count_start(cause, -1)
-        self.blocked = False
+        self.starts.count(cause, -1)
         if cause in (ColdCause.PROVISIONED, ColdCause.MINIMUM):
             self.targets.succeeded(now)
         member = self.members.add(instance, now, provisioned=cause is ColdCause.PROVISIONED)
@@ -172,7 +162,7 @@ class Pool:
     def start_failed(self, cause: ColdCause, error: Exception, now: float) -> Sequence[Action]:
         """A start failed by the function's or the platform's fault: one request pays for it, or,
         where none waited for it, whoever asked for it learns why and it is tried again later."""
-        self._count_start(cause, -1)
+        self.starts.count(cause, -1)
         actions: list[Action] = []
         if cause not in BEFOREHAND:
             self._last_end = ColdCause.REPLACED
@@ -183,20 +173,26 @@ class Pool:
             self._pause(error, now)
         return actions + self._assign()
 
-    def start_blocked(self, cause: ColdCause, *, room: bool = False) -> None:
-        """A start found no room anywhere. Requests wait on; `unblock` tries again. `room`: it was
-        not begun, for nobody waits for it any more."""
-        self._count_start(cause, -1)
-        if room or cause is ColdCause.PREDICTED:
-            return  # nobody needs it yet
+    def start_blocked(self, cause: ColdCause) -> None:
+        """A start that is needed found no room anywhere. Requests wait on: `start_one` tries
+        again."""
+        self.starts.count(cause, -1)
         self.blocked = True
         if cause in BEFOREHAND:
             self.targets.blocked()
 
-    def unblock(self) -> Sequence[Action]:
-        """Room may have come free somewhere."""
-        self.blocked = False
-        return self._assign()
+    def start_one(self, over_soft: int = 0) -> ColdCause | None:
+        """Count a start that is needed, if there is room, and return why it is; None: none is.
+        `over_soft`: requests that would rather be elsewhere."""
+        cause = self._lacking(over_soft)
+        if cause is not None:
+            self.starts.count(cause)
+        return cause
+
+    def unblock(self) -> bool:
+        """Return whether nobody waits for room any more: no start is needed."""
+        self.blocked = self._lacking() is not None
+        return not self.blocked
 
     def does_not_return(self) -> Sequence[Action]:
         """One of `returning` is not coming back at once, or has come."""
@@ -247,6 +243,8 @@ class Pool:
 
     def ask(self, scale: Scale, now: float) -> Sequence[Action]:
         """Keep so many instances, from now on."""
+        if self.retired:
+            return NOTHING
         self.targets.set(scale)
         self._resting = False
         for member in self.members.idle_on_demand:  # some were kept for what was asked before
@@ -279,10 +277,11 @@ class Pool:
         actions += self._assign()
         while self._later and self._later[0].begin_s <= now:
             expected, *self._later = self._later
-            wanted = not (self.members.idle or self.starting or self.blocked)
+            wanted = not (self.members.idle or self.starts.total or self.blocked)
             if wanted and expected.end_s > now and self._has_place():
                 self._predicted_until = expected.end_s
-                actions.append(self._start(ColdCause.PREDICTED))
+                self.starts.count(ColdCause.PREDICTED)
+                actions.append(Start(ColdCause.PREDICTED))
         self.due = min((member.until for member in self.members.idle_on_demand), default=math.inf)
         if self._later:
             self.due = min(self.due, self._later[0].begin_s)
@@ -335,12 +334,9 @@ class Pool:
             ticket, _ = self.tickets.popitem(last=False)
             actions.append(Grant(ticket, instance))
         if not self.blocked:
-            load = len(self.tickets) + (self.members.over_soft() if scale_out else 0)
-            load -= self.returning
-            while self._starting * self.members.soft < load and self._has_place():
-                actions.append(self._start(self._cold_cause()))
-            while (lacking := self._lacking()) and self._has_place():
-                actions.append(self._start(lacking))
+            over_soft = self.members.over_soft() if scale_out else 0
+            while (cause := self.start_one(over_soft)) is not None:
+                actions.append(Start(cause))
         return actions
 
     def _pause(self, why: Exception | str, now: float) -> None:
@@ -350,33 +346,31 @@ class Pool:
             self._resting = True
             self.due = min(self.due, self.targets.retry_at)
 
-    def _lacking(self) -> ColdCause | None:
-        """What is asked for and neither there nor under way."""
-        if self._resting or self.starting - self._starting >= AT_ONCE:
+    def _lacking(self, over_soft: int = 0) -> ColdCause | None:
+        """Why another start is needed, requests first; None: none is, or there may be none."""
+        if not self._has_place():
             return None
-        provisioning = self._beforehand.get(ColdCause.PROVISIONED, 0)
+        if self.starts.asked * self.members.soft < len(self.tickets) + over_soft - self.returning:
+            return self._cold_cause()
+        return self._lacking_beforehand()
+
+    def _lacking_beforehand(self) -> ColdCause | None:
+        """What is asked for and neither there nor under way."""
+        if self._resting or self.starts.total - self.starts.asked >= AT_ONCE:
+            return None
+        provisioning = self.starts.of(ColdCause.PROVISIONED)
         if self.members.provisioned + provisioning < self.targets.scale.provisioned:
             return ColdCause.PROVISIONED
-        if self.members.staying + self.starting < self.targets.scale.min_instances:
+        if self.members.staying + self.starts.total < self.targets.scale.min_instances:
             return ColdCause.MINIMUM
         return None
 
     def _has_place(self) -> bool:
         most = self.targets.scale.max_instances
-        return most is None or len(self.members) + self.starting < most
+        return most is None or len(self.members) + self.starts.total < most
 
     def _cold_cause(self) -> ColdCause:
-        return ColdCause.SCALE_OUT if self.members.staying or self.starting else self._last_end
-
-    def _start(self, cause: ColdCause) -> Start:
-        self._count_start(cause)
-        return Start(cause)
-
-    def _count_start(self, cause: ColdCause, change: int = 1) -> None:
-        if cause in BEFOREHAND:
-            self._beforehand[cause] = self._beforehand.get(cause, 0) + change
-        else:
-            self._starting += change
+        return ColdCause.SCALE_OUT if self.members.staying or self.starts.total else self._last_end
 
     def _stop(self, member: Member, cause: ColdCause | None = None) -> Stop:
         self.members.stop(member)
@@ -386,11 +380,5 @@ class Pool:
     def _give_up_surplus(self) -> list[Action]:
         """Provisioned instances that are not asked for any more: the idle ones go now, the others
         when their requests have ended."""
-        surplus = self.members.provisioned - self.targets.scale.provisioned
-        if surplus <= 0:
-            return []
-        provisioned = (m for m in self.members if m.provisioned and not m.leaving)
-        going = sorted(provisioned, key=lambda member: member.running)[:surplus]
-        for member in going:
-            self.members.leave(member)
-        return [self._stop(member, ColdCause.EXPIRED) for member in going if not member.running]
+        idle = self.members.leave_all_but(self.targets.scale.provisioned)
+        return [self._stop(member, ColdCause.EXPIRED) for member in idle]

@@ -63,6 +63,15 @@ class Rates:
         """Count a start; return after how many seconds it may be."""
         return self._bucket(now).take(now) if self._limits.scaling_rate else 0.0
 
+    def wait_s(self, now: float) -> float:
+        """After how many seconds a start may be."""
+        return self._bucket(now).wait_s(now) if self._limits.scaling_rate else 0.0
+
+    def start_given_up(self) -> None:
+        """One that was counted has not been begun."""
+        if self._starts is not None:
+            self._starts.give_back()
+
     def _bucket(self, now: float) -> Bucket:
         if self._starts is None:
             rate = float(self._limits.scaling_rate)

@@ -1,21 +1,25 @@
-"""Room for instances: asking placement for it, making it by evicting, and who waits for it.
+"""Room for instances: asking placement for it, reserving it, and making it by evicting.
 
 How this works. Placement knows of each worker what it was told last, less what it has given away
 since. Workers are looked at again only where something has happened; all of them by and by, on a
-slow round. What is made free for somebody is held back from everybody else until it is taken.
+slow round. What is reserved or made free for somebody is held back from everybody else until it is
+taken. The worker has the last word: one that refuses is not asked again for the like for a while.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from samovar.manager.eviction import Eviction, Victim, could_take
 from samovar.manager.needs import need_of
 from samovar.manager.pool import Pool
 from samovar.manager.refusals import never_fits, no_capacity
+from samovar.manager.waiters import oldest_ticket
 from samovar.model.errors import PlatformError
 from samovar.model.instance import InstanceId, WorkerId
 from samovar.ports import Need, Placement, Worker, WorkerStatus
@@ -23,8 +27,46 @@ from samovar.ports import Need, Placement, Worker, WorkerStatus
 ROUND_WORKERS = 64
 """So many workers are looked at on each round, whether anything has happened there or not."""
 
+CLAIM_ROUNDS = 4
+CLAIM_PAUSE_ROUNDS = 12
+"""For so many rounds in all something may be held for whoever waits for longest; and then nothing
+is for so many: who waits for what does not come cannot keep a worker from everybody else."""
+CLAIM_WORKERS = 16
+"""So many workers are looked at for that, those first that have most free."""
+
 MakeRoom = Callable[[Sequence[Victim]], Awaitable[None]]
-"""Stops these instances; returns when they are gone."""
+"""Has these instances stopped: from now on they serve nobody. Wait for what it returns until they
+are gone."""
+Claim = tuple[Pool, WorkerId, Need]
+
+
+@dataclass(slots=True)
+class Held:
+    """What is held back on a worker, in all."""
+
+    count: int = 0
+    memory_mib: int = 0
+    vcpus: float = 0.0
+
+    def add(self, need: Need, times: int) -> None:
+        """Hold it as well (1), or no more (-1)."""
+        self.count += times
+        self.memory_mib += times * need.memory_mib
+        self.vcpus += times * need.vcpus
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reservation:
+    """Room on a worker that is held for a start until `Room.take`."""
+
+    pool: Pool
+    need: Need
+    where: WorkerId
+    asked: float
+    evicting: bool
+    """Whether others may be stopped for it."""
+    emptied: Awaitable[None] | None = None
+    """What is being stopped there for it."""
 
 
 class Room:
@@ -37,46 +79,64 @@ class Room:
         self._placement = placement
         self._make_room = make_room
         self._statuses: dict[WorkerId, WorkerStatus] = {}
-        self._held: dict[WorkerId, list[Need]] = {}
-        """What is being made free there, and for what."""
+        self._held: dict[WorkerId, Held] = {}
         self._changed: set[WorkerId] = set(workers)
-        self._claim: tuple[Pool, WorkerId, Need] | None = None
-        """What is held for whoever has been blocked for longest."""
-        self._longest: float | None = None
-        """The request that had been blocked for longest on the last round."""
+        self._refusals: dict[WorkerId, dict[Pool, WorkerStatus]] = {}
+        """Whom a worker has refused since the last round, and what it said of itself then."""
+        self._claim: Claim | None = None
+        """What is held for whoever has waited for longest."""
+        self._claimed = self._claim_pause = 0
+        """Rounds with a claim since the last pause; rounds that are left of a pause."""
+        self._longest = math.inf
+        """The request that had waited for longest on the last round."""
         self._pressed: set[WorkerId] = set()
         """Workers that take nothing new, or want something back."""
         self._relieved: set[WorkerId] = set()
         """Those of them where instances are being stopped for that."""
         self._round: Iterator[WorkerId] = itertools.cycle(workers)
         self.eviction = Eviction()
-        self.blocked: set[Pool] = set()
-        """Pools that wait for room."""
 
     # ------------------------------------------------------------ instances
 
-    async def place(self, pool: Pool, now: float, *, evicting: bool = True) -> WorkerId | None:
-        """Find a worker with room for another instance of a pool, and count it there; where need
-        be, the cheapest idle instances of any function are stopped first. None: there is no room,
-        and stopping what is idle would not make enough. Raises `PlatformError` where there will
-        never be any."""
-        need = need_of(pool)
-        if self._claim is not None and self._claim[0] is pool:
+    def reserve(self, pool: Pool, now: float, *, evicting: bool = True) -> Reservation | None:
+        """Reserve room for another instance of a pool; where need be, the cheapest idle instances
+        of any function are stopped for it. None: there is no room, and stopping what is idle would
+        not make enough. Raises `PlatformError` where there will never be any."""
+        need, claim = need_of(pool), self._claim
+        if claim is not None and claim[0] is pool:
             self._give_up_claim()
-        while True:
-            where = self._placed(need)
-            if where is not None:
-                pool.beside[where] = pool.beside.get(where, 0) + 1
-                self._changed.add(where)
-                return where
-            leaving = self.eviction.victims(need, self._statuses, now) if evicting else []
-            if not leaving:
-                why = self._placement.explain(need)
-                never = never_fits(need, why, self._statuses.values())
-                if never is not None:
-                    raise never
-                return None
-            await self._evict(leaving, need)
+        where = self._placed(need)
+        if where is not None:
+            pool.beside[where] = pool.beside.get(where, 0) + 1
+            self._hold(where, need)
+            return Reservation(pool, need, where, now, evicting)
+        leaving = self.eviction.victims(need, self._statuses, now) if evicting else []
+        if leaving:
+            where = self.eviction.worker_of(leaving[0].instance)
+            self._hold(where, need)
+            return Reservation(pool, need, where, now, evicting, self._make_room(leaving))
+        if claim is not None and claim[0] is pool:
+            self._hold_claim(claim)
+        elif not pool.blocked:  # else this has been asked
+            why = self._placement.explain(need)
+            if (never := never_fits(need, why, self._statuses.values())) is not None:
+                raise never
+        return None
+
+    async def take(self, reserved: Reservation) -> WorkerId | None:
+        """Wait for the room that is reserved, and give the reservation up: the worker counts what
+        is started there in the same step. None: there is none after all."""
+        again: Reservation | None = reserved
+        while again is not None and again.emptied is not None:
+            try:
+                await again.emptied
+            finally:
+                self._let_go(again.where, again.need)
+            again = self.reserve(again.pool, again.asked, evicting=again.evicting)
+        if again is None:
+            return None
+        self._let_go(again.where, again.need)
+        return again.where
 
     def came_up(self, pool: Pool, instance: InstanceId, where: WorkerId, now: float) -> None:
         """A start that was placed has succeeded."""
@@ -94,48 +154,51 @@ class Room:
         else:
             del pool.beside[where]
 
-    # ------------------------------------------------------------ who waits
+    # ------------------------------------------------------------ refusals and claims
 
-    def could_start(self, now: float) -> Iterator[Pool]:
-        """Of those that are blocked the ones for which there is room now, the oldest request
-        first. Not all of them, or each release of a busy function would make every waiting
-        request of every blocked one try in vain."""
-        too_large: dict[tuple[str, str], int] = {}
-        for pool in sorted(self.blocked, key=_oldest):
-            need = need_of(pool)
-            kind = need.runtime, need.architecture
-            if pool not in self.blocked or need.memory_mib >= too_large.get(kind, 1 << 62):
-                continue
-            claim = self._claim
-            if claim is not None and claim[0] is pool:
-                self._give_up_claim()
-            if self._would_fit(need, now):
-                self.blocked.discard(pool)
-                yield pool
-            elif claim is not None and claim[0] is pool:
-                self._hold(claim)
-                too_large[kind] = need.memory_mib
-            else:
-                too_large[kind] = need.memory_mib
+    def refused(self, pool: Pool, where: WorkerId) -> None:
+        """A worker took none that was placed there: it is not asked again for the like until more
+        is free there, or the next round."""
+        pool.refused_by.add(where)
+        self._refusals.setdefault(where, {})[pool] = self._workers[where].status()
 
-    def claim(self) -> None:
-        """Called on each round: where the same request is still the one that waits for longest,
-        hold what comes free on one worker for it, or smaller ones would have it for ever."""
+    def next_round(self, longest: Pool | None) -> Iterable[WorkerId]:
+        """Look at some workers again: their code caches and their use change by themselves. Return
+        those that are under pressure. `longest`: that with the request that waits for longest."""
+        self._changed.update(itertools.islice(self._round, min(ROUND_WORKERS, len(self._workers))))
+        for refused in self._refusals.values():
+            for pool in refused:
+                pool.refused_by.clear()
+        self._refusals.clear()
+        self._claim_for(longest)
+        return list(self._pressed)
+
+    def _claim_for(self, pool: Pool | None) -> None:
+        """Where the same request is still the one that waits for longest, hold what comes free on
+        one worker for it, or smaller ones would have it for ever. Not for long: what runs there
+        may run for longer still, and nobody else can start anything meanwhile."""
         self._give_up_claim()
-        pool = min((pool for pool in self.blocked if pool.tickets), key=_oldest, default=None)
-        longest = None if pool is None else _oldest(pool)
-        if pool is not None and longest == self._longest:
-            need = need_of(pool)
-            able = [status for status in self._statuses.values() if could_take(need, status)]
-            if able:
-                freest = max(able, key=lambda status: status.free_memory_mib)
-                self._hold((pool, freest.id, need))
-        self._longest = longest
+        longest = math.inf if pool is None else oldest_ticket(pool)
+        same, self._longest = longest == self._longest, longest
+        if self._claim_pause:
+            self._claim_pause -= 1
+        elif self._claimed == CLAIM_ROUNDS:
+            self._claimed, self._claim_pause = 0, CLAIM_PAUSE_ROUNDS
+        elif pool is not None and same and (where := self._could_be_free(need_of(pool))):
+            self._claimed += 1
+            self._hold_claim((pool, where, need_of(pool)))
 
-    def _hold(self, claim: tuple[Pool, WorkerId, Need]) -> None:
+    def _could_be_free(self, need: Need) -> WorkerId | None:
+        """A worker that has room for it when what runs there on demand has ended."""
+        able = (status for status in self._statuses.values() if could_take(need, status))
+        for status in heapq.nlargest(CLAIM_WORKERS, able, key=attrgetter("free_memory_mib")):
+            if status.free_memory_mib + self.eviction.could_free_mib(status.id) >= need.memory_mib:
+                return status.id
+        return None
+
+    def _hold_claim(self, claim: Claim) -> None:
         self._claim = claim
-        self._held.setdefault(claim[1], []).append(claim[2])
-        self._changed.add(claim[1])
+        self._hold(claim[1], claim[2])
 
     def _give_up_claim(self) -> None:
         if self._claim is not None:
@@ -143,10 +206,14 @@ class Room:
             self._claim = None
             self._let_go(where, need)
 
+    def _hold(self, where: WorkerId, need: Need) -> None:
+        self._held.setdefault(where, Held()).add(need, 1)
+        self._changed.add(where)
+
     def _let_go(self, where: WorkerId, need: Need) -> None:
         held = self._held[where]
-        held.remove(need)
-        if not held:
+        held.add(need, -1)
+        if not held.count:
             del self._held[where]
         self._changed.add(where)
 
@@ -155,12 +222,6 @@ class Room:
         return no_capacity(pool, self._placement.explain(need_of(pool)) if pool.blocked else ())
 
     # ------------------------------------------------------------ workers
-
-    def look_around(self) -> Iterable[WorkerId]:
-        """Look at some workers again: their code caches and their use change by themselves. Return
-        those that are under pressure."""
-        self._changed.update(itertools.islice(self._round, min(ROUND_WORKERS, len(self._workers))))
-        return list(self._pressed)
 
     async def relieve(self, worker: WorkerId, now: float) -> None:
         """Give a worker back what it wants, where idle instances suffice: the cheapest go first.
@@ -195,11 +256,15 @@ class Room:
         """Learn a worker's status, and tell it to placement, less what is held there."""
         self._changed.discard(worker)
         status = self._workers[worker].status()
-        for need in self._held.get(worker, ()):
+        for pool, before in list(self._refusals.get(worker, {}).items()):
+            if _has_more(status, before):
+                del self._refusals[worker][pool]
+                pool.refused_by.discard(worker)
+        if (held := self._held.get(worker)) is not None:
             status = replace(
                 status,
-                free_memory_mib=status.free_memory_mib - need.memory_mib,
-                free_vcpus=status.free_vcpus - need.vcpus,
+                free_memory_mib=status.free_memory_mib - held.memory_mib,
+                free_vcpus=status.free_vcpus - held.vcpus,
             )
         self._statuses[worker] = status
         self._placement.observe(status)
@@ -210,23 +275,10 @@ class Room:
             self.look_at(next(iter(self._changed)))
         return self._placement.place(need)
 
-    def _would_fit(self, need: Need, now: float) -> bool:
-        where = self._placed(need)
-        if where is not None:
-            self.look_at(where)  # nothing was taken there
-            return True
-        return bool(self.eviction.victims(need, self._statuses, now))
 
-    async def _evict(self, leaving: Sequence[Victim], need: Need) -> None:
-        where = self.eviction.worker_of(leaving[0].instance)
-        self._held.setdefault(where, []).append(need)
-        self.look_at(where)
-        try:
-            await self._make_room(leaving)
-        finally:
-            self._let_go(where, need)
-
-
-def _oldest(pool: Pool) -> float:
-    """Of the requests that wait for a pool; what is started beforehand comes after all of them."""
-    return next(iter(pool.tickets), math.inf)
+def _has_more(now: WorkerStatus, before: WorkerStatus) -> bool:
+    return (
+        now.free_memory_mib > before.free_memory_mib
+        or now.free_vcpus > before.free_vcpus
+        or now.free_disk_mib > before.free_disk_mib
+    )

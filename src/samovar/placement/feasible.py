@@ -61,4 +61,6 @@ def _passing(need: Need, worker: WorkerStatus) -> str | None:
         return f"less than {need.vcpus:.2f} vCPUs free"
     if disk_mib(need, worker) > worker.free_disk_mib:
         return f"less than {need.disk_mib} MB of disk free"
+    if worker.id in need.refused_by:
+        return "it has just refused one"
     return None

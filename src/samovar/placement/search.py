@@ -107,7 +107,11 @@ class Search:
             status = spot.status
             if memory_mib > status.free_memory_mib or vcpus > status.free_vcpus:
                 continue
-            if name == avoided or (among is not None and name not in among):
+            if (
+                name == avoided
+                or name in need.refused_by
+                or (among is not None and name not in among)
+            ):
                 continue
             if need.disk_mib > status.free_disk_mib and need.code_sha256 not in status.warm_code:
                 continue
