@@ -183,3 +183,18 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_runs_in_provisioned_instances_counts_when_less_is_provisioned():
+    ledger = ConcurrencyLedger(1000, {A: 2})
+    ledger.provision(A, "1", 2)
+    ledger.occupy(A, "1")
+    ledger.occupy(A, "1")
+    ledger.provision(A, "1", 0)
+    with pytest.raises(PlatformError):
+        ledger.admit(A)
+    ledger.vacate(A, "1")
+    ledger.admit(A)
+    ledger.vacate(A, "1")
+    ledger.admit(A)
+    assert (ledger.provisioned(A), ledger.in_use(A)) == (0, 2)

@@ -64,6 +64,7 @@ async def test_so_is_one_that_comes_up(busy):
     manager, lease, worker = busy
     waiting = await waits(manager)
     worker.ends_by_itself(lease.instance)
+    manager.release(lease, None)
     replacement = await waiting
     assert replacement.instance != lease.instance
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from samovar.manager import waiters
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.rates import RateLimits
 from samovar.model.errors import ErrorCode, PlatformError
@@ -21,6 +22,7 @@ from samovar.model.function import CapacityProvider
 from samovar.model.invocation import Outcome
 from samovar.model.scale import Scale
 from samovar.ports import InitFailedError
+from samovar.simulator.virtual_time import VirtualTimeLoop
 from tests.contract.samples import a_version, function_id
 from tests.unit.scripted_worker import Clock, ScriptedWorker, leftovers, managing, settled
 
@@ -40,12 +42,20 @@ FAILURES = [
 VERSIONS = st.sampled_from([ONE, RESERVING, MANY])
 
 
+def _passes(seconds):
+    """Is done when so much of the loop's time has passed, which takes none."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.call_later(seconds, over.set_result, None)
+    return over
+
+
 class ManagerMachine(RuleBasedStateMachine):
     """Requests are tasks; a lease that one of them got is given back by a rule, or twice."""
 
     def __init__(self):
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.clock = Clock()
         self.workers = [ScriptedWorker(1024, name, held=True) for name in ("v", "w")]
         self.ledger = ConcurrencyLedger(ACCOUNT, {RESERVING.id: RESERVED})
@@ -72,6 +82,8 @@ class ManagerMachine(RuleBasedStateMachine):
     def _run(self, coroutine):
         async def run():
             result = await coroutine
+            await settled()
+            await _passes(2 * waiters.EVERY_S)  # whoever waits for room has been looked at
             await settled()
             return result
 

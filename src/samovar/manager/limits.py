@@ -10,12 +10,27 @@ counts as *on demand*, from the moment it is admitted until it has been answered
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from samovar.model.errors import ErrorCode, PlatformError, ThrottleReason
 from samovar.model.function import FunctionId
 
 UNRESERVED_MINIMUM = 100
 """AWS always leaves so much for functions without a reservation."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """A version's part of what is provisioned."""
+
+    asked: int = 0
+    in_use: int = 0
+    """Requests that run in its provisioned instances."""
+
+    @property
+    def counts(self) -> int:
+        """What it takes of the limits."""
+        return max(self.asked, self.in_use)
 
 
 class ConcurrencyLedger:
@@ -28,8 +43,10 @@ class ConcurrencyLedger:
         self._in_use: dict[FunctionId, int] = {}
         self._total_in_use = 0
         self._unreserved_in_use = 0
-        self._provisioned: dict[FunctionId, dict[str, int]] = {}
+        self._provisioned: dict[FunctionId, dict[str, _Share]] = {}
         self._total_provisioned = 0
+        self._total_occupied = 0
+        """Requests that run in provisioned instances."""
         self._unreserved_provisioned = 0
 
     @property
@@ -51,9 +68,10 @@ class ConcurrencyLedger:
         return self._reserved.get(function)
 
     def provisioned(self, function: FunctionId) -> int:
-        """Provisioned concurrency of all versions of a function together."""
+        """Provisioned concurrency of all versions of a function together, used or not; and what
+        is still in use of more than that."""
         versions = self._provisioned.get(function)
-        return sum(versions.values()) if versions else 0
+        return sum(share.counts for share in versions.values()) if versions else 0
 
     # ------------------------------------------------------------ requests
 
@@ -128,22 +146,55 @@ class ConcurrencyLedger:
 
         Raises as `check_provision` does; nothing has changed then."""
         self.check_provision(function, version, count)
-        versions = self._provisioned.get(function, {})
-        change = count - versions.get(version, 0)
-        if count:
-            self._provisioned.setdefault(function, {})[version] = count
-        elif version in versions:
-            del versions[version]
-            if not versions:
-                del self._provisioned[function]
+        share = self._share(function, version)
+        share.asked, counted = count, share.counts
+        self._recount(function, version, share, counted)
+
+    def occupy(self, function: FunctionId, version: str) -> None:
+        """A request runs in a provisioned instance of a version: until `vacate`, that counts, even
+        where less is provisioned meanwhile."""
+        share = self._share(function, version)
+        counted, share.in_use = share.counts, share.in_use + 1
+        self._total_occupied += 1
+        self._recount(function, version, share, counted)
+
+    def vacate(self, function: FunctionId, version: str) -> None:
+        """It has ended."""
+        share = self._share(function, version)
+        counted, share.in_use = share.counts, share.in_use - 1
+        self._total_occupied -= 1
+        self._recount(function, version, share, counted)
+
+    def may_occupy(self, function: FunctionId) -> bool:
+        """Whether a request may use a provisioned instance: not where requests on demand, from
+        before it was provisioned, still use up what it is taken from."""
+        if self._total_in_use + self._total_occupied >= self.account_limit:
+            return False
+        reserved = self._reserved.get(function) if self._reserved else None
+        if reserved is None:
+            return True
+        occupied = sum(share.in_use for share in self._provisioned.get(function, {}).values())
+        return self.in_use(function) + occupied < reserved
+
+    def _share(self, function: FunctionId, version: str) -> _Share:
+        return self._provisioned.setdefault(function, {}).setdefault(version, _Share())
+
+    def _recount(self, function: FunctionId, version: str, share: _Share, counted: int) -> None:
+        change = share.counts - counted
         self._total_provisioned += change
         if function not in self._reserved:
             self._unreserved_provisioned += change
+        if not share.counts:
+            versions = self._provisioned[function]
+            del versions[version]
+            if not versions:
+                del self._provisioned[function]
 
     def check_provision(self, function: FunctionId, version: str, count: int) -> None:
         """Raise INVALID_PARAMETER where the function's reservation does not have so much, or where
         too little would be left for the others."""
-        more = count - self._provisioned.get(function, {}).get(version, 0)
+        share = self._provisioned.get(function, {}).get(version)
+        more = count - (share.counts if share else 0)
         reserved = self._reserved.get(function)
         if more <= 0:
             return

@@ -36,6 +36,7 @@ from samovar.manager.tally import Tally
 from samovar.manager.tickets import Granted
 from samovar.model.errors import PlatformError
 from samovar.model.function import LATEST, FunctionId, FunctionVersion, VersionKey
+from samovar.model.instance import InstanceId
 from samovar.model.invocation import INIT_LIMIT_S, ColdCause, Outcome, StartReport
 from samovar.model.scale import Provisioned, ProvisionedStatus, Scale
 from samovar.model.tuning import Tuning
@@ -128,7 +129,7 @@ class PoolManager:
             rates.invoked(now, ledger.reserved(version.id), ledger.account_limit)
         key = PoolKey(version.key, tenant)
         pool = self._pools.get(key)
-        instance = pool.take_provisioned() if pool is not None else None
+        instance = self._take_provisioned(pool) if pool is not None else None
         if instance is not None:
             return self._lease(self._performer.instances[instance], now, on_demand=False)
         deadline = asyncio.get_running_loop().time() + self._queue_timeout_s
@@ -145,11 +146,18 @@ class PoolManager:
             return self._lease(self._performer.instances[instance], now, on_demand=True)
         return await self._wait(pool, now, deadline)
 
+    def _take_provisioned(self, pool: Pool) -> InstanceId | None:
+        if not pool.targets.scale.provisioned or not self.ledger.may_occupy(pool.version.id):
+            return None
+        return pool.take_provisioned()
+
     def _lease(self, origin: Origin, asked: float, *, on_demand: bool) -> Lease:
         """Let a request in that has its instance."""
         self._leases.in_flight += 1
         origin.pool.keep.arrived(asked, cold=False)
         report, origin.first = origin.first, None
+        if not on_demand:
+            self._occupy(origin.pool)
         return self._leases.begin(origin, report or WARM, on_demand=on_demand)
 
     def release(self, lease: Lease, outcome: Outcome | None) -> None:
@@ -277,7 +285,8 @@ class PoolManager:
                 self._finished(pool, on_demand=True)
                 self._give_up(pool, future)
         if granted.provisioned:
-            self._done_on_demand(pool)
+            self._occupy(pool)
+            self._done(pool, on_demand=True)
         report = with_queueing(granted.report or WARM, (granted.at - asked) * 1e3)
         return self._leases.begin(granted.origin, report, on_demand=not granted.provisioned)
 
@@ -305,7 +314,7 @@ class PoolManager:
         """Provisioned instances may have come free: those who wait for less to run on demand need
         not wait for that."""
         while (waiting := self._line.first(pool.key)) is not None:
-            instance = pool.take_provisioned()
+            instance = self._take_provisioned(pool)
             if instance is None:
                 return
             self._line.give(waiting, self._performer.instances[instance])
@@ -333,12 +342,18 @@ class PoolManager:
             self._offer(held.pool)
 
     def _finished(self, pool: Pool, *, on_demand: bool) -> None:
-        if on_demand:
-            self._done_on_demand(pool)
+        self._done(pool, on_demand=on_demand)
         self._leases.finished()
 
-    def _done_on_demand(self, pool: Pool) -> None:
-        self.ledger.done(pool.version.id)
+    def _occupy(self, pool: Pool) -> None:
+        self.ledger.occupy(pool.version.id, pool.version.version)
+
+    def _done(self, pool: Pool, *, on_demand: bool) -> None:
+        """A request does not count against the limits any more."""
+        if on_demand:
+            self.ledger.done(pool.version.id)
+        else:
+            self.ledger.vacate(pool.version.id, pool.version.version)
         if self._queue_requests:
             self._line.advance(pool.version.id)
 
