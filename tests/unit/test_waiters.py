@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from samovar.manager.limits import ConcurrencyLedger
 from samovar.manager.rates import RateLimits
@@ -212,3 +213,19 @@ async def test_what_is_held_for_one_that_waits_is_everybodys_again_after_some_ro
         await request
         assert not large[0].done()
         await gone(large)
+
+
+def test_who_waits_is_served_on_the_event_loop_that_servers_have():
+    async def one_after_the_other():
+        async with managing(ScriptedWorker(memory_mib=128)) as manager:
+            lease = await manager.acquire(a_version(function_id("first"), memory_mib=128))
+            other = a_version(function_id("second"), memory_mib=128)
+            waiting = asyncio.create_task(manager.acquire(other))
+            waiters = manager._performer.waiters
+            await until(lambda: len(waiters))
+            waiters.wake()
+            waiters.wake()
+            manager.release(lease, Outcome(b"1"))
+            return (await waiting).version
+
+    assert uvloop.run(one_after_the_other()).id.name == "second"

@@ -35,6 +35,8 @@ class Waiters:
         self._monotonic = monotonic
         self._pools: set[Pool] = set()
         self._pass: asyncio.TimerHandle | None = None
+        self._pass_at = 0.0
+        """When that is. (uvloop does not tell it of a handle that is due at once.)"""
         self._not_before = -math.inf
         """In the event loop's time."""
 
@@ -61,9 +63,10 @@ class Waiters:
         loop = asyncio.get_running_loop()
         at = max(self._not_before, loop.time() + after_s)
         if self._pass is not None:
-            if self._pass.when() <= at:
+            if self._pass_at <= at:
                 return
             self._pass.cancel()
+        self._pass_at = at
         self._pass = loop.call_at(at, self._go_through)
 
     def close(self) -> None:
